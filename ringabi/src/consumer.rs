@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The consuming side of a lane: take entries one by one, give their slots back lazily.
+
+use crate::lane::{lap_of, Lane};
+use crate::memory::WordMemory;
+use crate::violation::Violation;
+use core::sync::atomic::Ordering;
+
+/// Sees everything that was written before the lap word. Pairs with `PUBLISH` in `producer.rs`.
+const TAKE: Ordering = Ordering::Acquire;
+/// Orders the reads of the slots before they may be written again. Pairs with `SEE_HEAD` in `producer.rs`.
+const GIVE_BACK: Ordering = Ordering::Release;
+
+/// Consumes entries of `N` words from one lane; there is exactly one for a lane.
+///
+/// Each entry is read once, into a copy. Slots are given back when a quarter of the ring was consumed, or by [`give_back`](Self::give_back):
+/// the producer reads that word only when the ring may be full, so writing it for each entry would only move a cache line about.
+#[derive(Debug)]
+pub struct Consumer<M, const N: usize> {
+    memory: M,
+    lane: Lane,
+    head_word: usize,
+    head: u64,
+    given_back: u64,
+    lazily: u64,
+}
+
+impl<M: WordMemory, const N: usize> Consumer<M, N> {
+    /// A consumer that continues at position `head` and publishes what it has consumed in `head_word`.
+    pub fn new(memory: M, lane: Lane, head_word: usize, head: u64) -> Self {
+        Self { memory, lane, head_word, head, given_back: head, lazily: (lane.entries() / 4).max(1) }
+    }
+
+    /// Takes the next entry if it is there.
+    ///
+    /// # Errors
+    /// The slot carries a lap from nowhere; the position is not advanced.
+    #[inline]
+    pub fn take(&mut self) -> Result<Option<[u64; N]>, Violation> {
+        let entry = self.peek()?;
+        if entry.is_some() {
+            self.advance();
+        }
+        Ok(entry)
+    }
+
+    /// Reads the next entry into a copy and leaves its slot taken: for a consumer that has more to read beside the slot.
+    /// [`advance`](Self::advance) must follow before the next one can be read.
+    ///
+    /// # Errors
+    /// As [`take`](Self::take).
+    #[inline]
+    pub fn peek(&self) -> Result<Option<[u64; N]>, Violation> {
+        let word = self.lane.word(self.head);
+        let first = self.memory.load(word, TAKE);
+        let expected = self.lane.lap(self.head);
+        if lap_of(first) != expected {
+            return self.nothing(first, expected);
+        }
+        let mut entry = [first; N];
+        self.memory.load_body(word, &mut entry);
+        Ok(Some(entry))
+    }
+
+    /// Steps over the entry that [`peek`](Self::peek) has read.
+    #[inline]
+    pub fn advance(&mut self) {
+        self.head += 1;
+        if self.head - self.given_back >= self.lazily {
+            self.give_back();
+        }
+    }
+
+    #[cold]
+    fn nothing(&self, first: u64, expected: u32) -> Result<Option<[u64; N]>, Violation> {
+        let found = lap_of(first);
+        if found == expected.wrapping_sub(1) {
+            return Ok(None);
+        }
+        Err(Violation::Lap { position: self.head, found, expected })
+    }
+
+    /// True if no valid entry stands at the head. A lap from nowhere counts as "something is there": taking it will tell.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        let first = self.memory.load(self.lane.word(self.head), TAKE);
+        lap_of(first) == self.lane.lap(self.head).wrapping_sub(1)
+    }
+
+    /// Gives all consumed slots back to the producer now.
+    #[inline]
+    pub fn give_back(&mut self) {
+        if self.given_back != self.head {
+            self.memory.store(self.head_word, self.head, GIVE_BACK);
+            self.given_back = self.head;
+        }
+    }
+
+    /// The position of the next entry.
+    #[inline]
+    pub fn position(&self) -> u64 {
+        self.head
+    }
+
+    /// The slot of the next entry: the index of its extension.
+    #[inline]
+    pub fn slot(&self) -> usize {
+        self.lane.slot(self.head)
+    }
+
+    /// The memory that the lane lives in.
+    #[inline]
+    pub fn memory(&self) -> &M {
+        &self.memory
+    }
+}

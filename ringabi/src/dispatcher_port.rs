@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The dispatcher's end of a ring pair: takes descriptors, stages and publishes completions.
+
+use crate::completion::{Completion, Extension};
+use crate::consumer::Consumer;
+use crate::descriptor::Descriptor;
+use crate::header::{word, Header, HeaderError};
+use crate::lane::Lane;
+use crate::memory::WordMemory;
+use crate::producer::Producer;
+use crate::violation::Violation;
+use crate::wake::{Sleeper, Waker};
+use core::sync::atomic::Ordering;
+
+/// The dispatcher's end of a ring pair. One thread at a time; nothing blocks, nothing allocates.
+#[derive(Debug)]
+pub struct DispatcherPort<M> {
+    submissions: Consumer<M, 8>,
+    completions: Producer<M, 8>,
+    extensions: Lane,
+    doorbell: Sleeper<M>,
+    notification: Waker<M>,
+    header: Header,
+}
+
+impl<M: WordMemory + Clone> DispatcherPort<M> {
+    /// Attaches to a formatted region. The guest's words are checked, its positions continue where they stand.
+    ///
+    /// # Errors
+    /// The header breaks a rule, or a head word is from nowhere.
+    pub fn attach(memory: M) -> Result<Self, HeaderError> {
+        let header = Header::read(&memory)?;
+        let taken = memory.load(word::SQ_HEAD, Ordering::Relaxed);
+        let produced = memory.load(word::CQ_TAIL, Ordering::Relaxed);
+        let consumed = memory.load(word::CQ_HEAD, Ordering::Acquire);
+        if consumed > produced || produced - consumed > u64::from(header.sizes().completion_entries) {
+            return Err(HeaderError::Field {
+                name: "completion head",
+                found: consumed,
+                accepted: "at most the completions produced, and at most a ring behind",
+            });
+        }
+        Ok(Self {
+            submissions: Consumer::new(memory.clone(), header.submission_lane(), word::SQ_HEAD, taken),
+            completions: Producer::new(memory.clone(), header.completion_lane(), word::CQ_HEAD, consumed, produced),
+            extensions: header.extension_lane(),
+            doorbell: Sleeper::new(memory.clone(), word::SQ_SLEEP),
+            notification: Waker::new(memory, word::CQ_SLEEP),
+            header,
+        })
+    }
+}
+
+impl<M: WordMemory> DispatcherPort<M> {
+    /// The header as it was checked at attachment.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Takes the next descriptor if there is one.
+    ///
+    /// # Errors
+    /// A lap from nowhere: fence the ring.
+    #[inline]
+    pub fn take(&mut self) -> Result<Option<Descriptor>, Violation> {
+        Ok(self.submissions.take()?.map(|words| Descriptor::from_words(&words)))
+    }
+
+    /// True if no descriptor is waiting.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.submissions.is_empty()
+    }
+
+    /// How many completions may be staged. Reads the guest's head only when fewer than `want` are known to fit.
+    ///
+    /// # Errors
+    /// A head from nowhere: fence the ring.
+    #[inline]
+    pub fn room(&mut self, want: u64) -> Result<u64, Violation> {
+        self.completions.room(want)
+    }
+
+    /// Stages a completion, and its extension beside it. It becomes visible with [`publish`](Self::publish).
+    ///
+    /// # Errors
+    /// The completion comes back when there is no [`room`](Self::room).
+    #[inline]
+    pub fn stage(&mut self, completion: Completion, extension: Option<&Extension>) -> Result<(), Completion> {
+        let slot_position = self.completions.position();
+        let mut words = completion.to_words();
+        if let Some(extension) = extension {
+            words[0] |= u64::from(extension.flag().bits()) << 56;
+            // The slot's extension is free because the slot is: the guest gives both back with one head.
+            if self.completions.known_full() {
+                return Err(completion);
+            }
+            let entry = extension.to_words();
+            let index = self.extensions.word(slot_position);
+            // Relaxed: PUBLISH of the completion's batch orders it.
+            self.completions.memory().store(index, entry[0], Ordering::Relaxed);
+            self.completions.memory().store_body(index, &entry);
+        }
+        self.completions.stage(words).map_err(|_| completion)
+    }
+
+    /// Makes all staged completions visible; true if there were any.
+    #[inline]
+    pub fn publish(&mut self) -> bool {
+        self.completions.publish() > 0
+    }
+
+    /// To be asked after [`publish`](Self::publish): true if the guest sleeps and must be notified now.
+    #[inline]
+    pub fn must_notify(&mut self) -> bool {
+        self.notification.must_wake()
+    }
+
+    /// Announces that this side is about to sleep. A full fence and a last look at [`is_empty`](Self::is_empty) must follow.
+    #[inline]
+    pub fn announce_sleep(&mut self) {
+        self.doorbell.announce_unfenced();
+    }
+
+    /// Says that this side is awake again.
+    #[inline]
+    pub fn awake(&mut self) {
+        self.doorbell.awake();
+    }
+
+    /// Gives all consumed submission slots back now.
+    #[inline]
+    pub fn give_back(&mut self) {
+        self.submissions.give_back();
+    }
+
+    /// Leaves the positions in the header, so that the ring can be attached again.
+    pub fn detach(mut self) {
+        self.submissions.give_back();
+        let produced = self.completions.position();
+        self.completions.memory().store(word::CQ_TAIL, produced, Ordering::Release);
+    }
+
+    /// Tells the guest that this ring is no longer served, and why (SPEC, "Fence reasons").
+    pub fn fence(&mut self, reason: u32) {
+        self.completions.memory().store(word::FENCE, u64::from(reason), Ordering::Release);
+    }
+
+    /// The memory that the rings live in.
+    #[inline]
+    pub fn memory(&self) -> &M {
+        self.completions.memory()
+    }
+}

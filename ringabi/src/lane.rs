@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A lane: the slots of one ring within word memory, and how a position becomes a slot and a lap.
+
+/// The slots of one ring: where they are, how far apart, how many.
+///
+/// A *position* counts entries since the ring was formatted and never wraps in practice (64 bits). Its low bits choose
+/// the slot, the rest, plus one, is the *lap* that makes the slot valid. So zeroed memory holds no valid entry, and a
+/// slot that was not yet written again still carries the lap before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    first_word: usize,
+    stride_words: usize,
+    entries_log2: u32,
+}
+
+impl Lane {
+    /// A lane of `2^entries_log2` slots of `stride_words` words each, from word `first_word` on.
+    pub const fn new(first_word: usize, stride_words: usize, entries_log2: u32) -> Self {
+        Self { first_word, stride_words, entries_log2 }
+    }
+
+    /// The number of slots.
+    #[inline(always)]
+    pub const fn entries(&self) -> u64 {
+        1 << self.entries_log2
+    }
+
+    /// The slot that `position` uses, counted from zero.
+    #[inline(always)]
+    pub const fn slot(&self, position: u64) -> usize {
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "the masked value is below the number of slots, which was a usize before"
+        )]
+        let slot = (position & (self.entries() - 1)) as usize;
+        slot
+    }
+
+    /// The index of the first word of `position`'s slot.
+    #[inline(always)]
+    pub const fn word(&self, position: u64) -> usize {
+        self.first_word + self.slot(position) * self.stride_words
+    }
+
+    /// The lap that makes `position`'s slot valid.
+    #[inline(always)]
+    pub const fn lap(&self, position: u64) -> u32 {
+        #[allow(
+            clippy::cast_possible_truncation,
+            reason = "the lap is defined as the low 32 bits; neighbouring laps still differ when it wraps"
+        )]
+        let lap = (position >> self.entries_log2) as u32;
+        lap.wrapping_add(1)
+    }
+
+    /// The words that the lane covers, from the region's start: one past its last.
+    pub const fn end_word(&self) -> usize {
+        self.first_word + (self.stride_words << self.entries_log2)
+    }
+}
+
+/// Replaces the low half of an entry's first word, where the lap lives.
+#[inline(always)]
+pub(crate) const fn with_lap(word: u64, lap: u32) -> u64 {
+    (word & !0xFFFF_FFFF) | lap as u64
+}
+
+/// The lap in an entry's first word.
+#[inline(always)]
+pub(crate) const fn lap_of(word: u64) -> u32 {
+    #[allow(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
+    let lap = word as u32;
+    lap
+}
