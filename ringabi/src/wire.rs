@@ -98,6 +98,7 @@ macro_rules! wire {
         };
 
         #[allow(dead_code, reason = "not every block is used in both directions")]
+        #[allow(clippy::wrong_self_convention, reason = "blocks may be as long as a header: by reference")]
         impl $name {
             /// Length of the block in bytes.
             pub const SIZE: usize = $size;
