@@ -35,7 +35,9 @@ impl HeadCache {
             return Err(Violation::Head { found: head, least: self.seen, most: next });
         }
         self.seen = head;
-        Ok(lane.entries() - (next - head))
+        // Saturating: other posters may have claimed `next` after seeing a newer head than this one, which no ordering forbids; the
+        // room behind an outdated head is unknown, hence none.
+        Ok(lane.entries().saturating_sub(next - head))
     }
 
     /// The head as it was last seen.
