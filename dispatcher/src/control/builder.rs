@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The builder: settings, checked, become a reactor and its handle.
+
+use super::{Handle, Mailbox};
+use crate::affinity::{self, PinError};
+use crate::engine::UringError;
+use crate::reactor::{Reactor, WaitPolicy};
+use std::io;
+use std::sync::{mpsc, Arc};
+
+/// Why a dispatcher could not be built.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The engine.
+    #[error("the engine cannot be set up: {0}")]
+    Engine(#[from] UringError),
+    /// The placement.
+    #[error("the reactor's thread cannot be placed: {0}")]
+    Pin(#[from] PinError),
+    /// An eventfd or a thread.
+    #[error("{what} cannot be made: {source}")]
+    Resource {
+        /// What.
+        what: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// Settings of a dispatcher.
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct Builder {
+    engine_slots: u16,
+    wait: WaitPolicy,
+    cpu: Option<usize>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self { engine_slots: 256, wait: WaitPolicy::default(), cpu: None }
+    }
+}
+
+impl Builder {
+    /// How many channel programs can use the engine at once: 1 to 4096, 256 if not said. Starts beyond that wait in their subchannels.
+    pub fn engine_slots(mut self, slots: u16) -> Self {
+        self.engine_slots = slots;
+        self
+    }
+
+    /// How to wait when there is nothing to do.
+    pub fn wait(mut self, policy: WaitPolicy) -> Self {
+        self.wait = policy;
+        self
+    }
+
+    /// Pins the reactor's thread to a CPU ([`spawn`](Self::spawn) only).
+    pub fn cpu(mut self, cpu: usize) -> Self {
+        self.cpu = Some(cpu);
+        self
+    }
+
+    /// A reactor to be run by the caller: [`Reactor::run_here`], or [`Reactor::turn`] from a loop of the caller's own. The thread that
+    /// runs the first turn must run all of them.
+    ///
+    /// # Errors
+    /// The kernel refuses something.
+    pub fn build(self) -> Result<(Reactor, Handle), BuildError> {
+        let mailbox = Self::mailbox()?;
+        let reactor = Reactor::new(self.engine_slots, self.wait, Arc::clone(&mailbox))?;
+        Ok((reactor, Handle::new(mailbox, None)))
+    }
+
+    /// A reactor on a thread of its own, pinned if asked for.
+    ///
+    /// # Errors
+    /// The kernel refuses something, or the thread cannot be pinned as asked.
+    pub fn spawn(self) -> Result<Handle, BuildError> {
+        let mailbox = Self::mailbox()?;
+        let (report, ready) = mpsc::sync_channel(1);
+        let theirs = Arc::clone(&mailbox);
+        let thread = std::thread::Builder::new().name("fctl-reactor".into()).spawn(move || {
+            let built = self.cpu.map_or(Ok(()), affinity::pin).map_err(BuildError::from);
+            match built.and_then(|()| Ok(Reactor::new(self.engine_slots, self.wait, theirs)?)) {
+                Ok(mut reactor) => {
+                    if report.send(Ok(())).is_ok() {
+                        reactor.run_here();
+                    }
+                }
+                // The one who waits may have gone; then nobody wants to know.
+                Err(error) => drop(report.send(Err(error))),
+            }
+        });
+        let thread = thread.map_err(|source| BuildError::Resource { what: "the reactor's thread", source })?;
+        let gone = |_| BuildError::Resource { what: "the reactor's thread", source: io::Error::other("it ended at once") };
+        ready.recv().map_err(gone)??;
+        Ok(Handle::new(mailbox, Some(thread)))
+    }
+
+    fn mailbox() -> Result<Arc<Mailbox>, BuildError> {
+        Mailbox::new().map(Arc::new).map_err(|source| BuildError::Resource { what: "the control mailbox", source })
+    }
+}

@@ -1,0 +1,455 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The io_uring engine: operations, doorbells, notifications and the one sleep point, all in one ring.
+
+use super::{Engine, Operation, OperationResult, Segments, SlotId};
+use io_uring::squeue::Entry;
+use io_uring::{cqueue, opcode, types, IoUring};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+/// What one `eventfd` write adds.
+static ONE: u64 = 1;
+
+/// Why the engine could not be made. The text says what would help.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UringError {
+    /// The kernel refuses io_uring to this process.
+    #[error(
+        "io_uring is refused by the kernel ({source}): sysctl kernel.io_uring_disabled is {setting}; 0 allows it to all, 1 to members of kernel.io_uring_group; a seccomp filter or container policy may forbid it too"
+    )]
+    Refused {
+        /// What the sysctl holds.
+        setting: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel has no io_uring.
+    #[error("io_uring is not in this kernel ({0}): Linux 5.15 or later is needed")]
+    Missing(io::Error),
+    /// The kernel had no memory for the ring.
+    #[error("no memory for an io_uring of {entries} entries ({source}): raise RLIMIT_MEMLOCK (kernels before 5.12) or lower `engine_slots`")]
+    Memory {
+        /// Entries asked for.
+        entries: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The number of slots is out of range.
+    #[error("engine_slots is {0}: 1 to 4096 are accepted")]
+    Slots(u32),
+    /// Anything else.
+    #[error("io_uring of {entries} entries cannot be set up: {source}")]
+    Setup {
+        /// Entries asked for.
+        entries: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// What came out of the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reaped {
+    /// The operation of a slot has ended; `owner` is who had acquired the slot, unless it was given up meanwhile.
+    Operation { slot: SlotId, owner: Option<u32>, result: OperationResult },
+    /// A watched descriptor became readable; `again` if the watch goes on by itself.
+    Readable { watch: u32, again: bool },
+    /// The notification of a ring was written (or failed for good).
+    Notified { ring: u32 },
+    /// Nothing that anybody waits for.
+    Nothing,
+}
+
+const KIND_OPERATION: u64 = 1;
+const KIND_CANCEL: u64 = 2;
+const KIND_WATCH: u64 = 3;
+const KIND_NOTIFY: u64 = 4;
+
+/// kind 8 bits, generation 24 bits, index 32 bits
+const fn token(kind: u64, generation: u32, index: u32) -> u64 {
+    kind << 56 | ((generation & 0xFF_FFFF) as u64) << 32 | index as u64
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    segments: Segments,
+    operation: Option<Operation>,
+    owner: Option<u32>,
+    generation: u32,
+    in_flight: bool,
+    cancel_asked: bool,
+}
+
+/// Counters of the engine: statistics, not state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EngineCounters {
+    /// Operations given to the kernel.
+    pub operations: u64,
+    /// Cancel requests given to the kernel.
+    pub cancels: u64,
+    /// `io_uring_enter` calls.
+    pub enters: u64,
+    /// Of these, calls that slept.
+    pub sleeps: u64,
+}
+
+/// Operations by io_uring. One thread at a time; the first to submit is the only one that ever may.
+pub struct UringEngine {
+    ring: IoUring,
+    disabled: bool,
+    deferred: bool,
+    slots: Box<[Slot]>,
+    free: Vec<u16>,
+    staged: VecDeque<u16>,
+    cancels: VecDeque<(u16, u32)>,
+    pushed: u32,
+    reaped: VecDeque<(u64, i32, u32)>,
+    counters: EngineCounters,
+}
+
+impl UringEngine {
+    /// An engine with `slots` slots: so many operations can be in the kernel at once.
+    ///
+    /// # Errors
+    /// The kernel refuses, with the setting that decides it.
+    pub fn new(slots: u16) -> Result<Self, UringError> {
+        if slots == 0 || slots > 4096 {
+            return Err(UringError::Slots(u32::from(slots)));
+        }
+        // Each slot can have an operation and its cancel in the queue; watches and notifications are few and flushed when full.
+        let entries = (u32::from(slots) * 2 + 64).next_power_of_two();
+        let (ring, deferred) = Self::set_up(entries)?;
+        Ok(Self {
+            ring,
+            disabled: deferred,
+            deferred,
+            slots: (0..slots).map(|_| Slot::default()).collect(),
+            free: (0..slots).rev().collect(),
+            staged: VecDeque::with_capacity(slots.into()),
+            cancels: VecDeque::with_capacity(slots.into()),
+            pushed: 0,
+            reaped: VecDeque::with_capacity(entries as usize * 2),
+            counters: EngineCounters::default(),
+        })
+    }
+
+    fn set_up(entries: u32) -> Result<(IoUring, bool), UringError> {
+        // One task submits, and completions run when it asks for them: no interruption of a thread that polls anyway.
+        let best = IoUring::builder()
+            .setup_r_disabled()
+            .setup_single_issuer()
+            .setup_defer_taskrun()
+            .setup_taskrun_flag()
+            .setup_clamp()
+            .build(entries);
+        match best {
+            Ok(ring) => return Ok((ring, true)),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+            Err(error) => return Err(Self::explain(entries, error)),
+        }
+        // Kernels before 6.1.
+        IoUring::builder().setup_clamp().build(entries).map(|ring| (ring, false)).map_err(|error| Self::explain(entries, error))
+    }
+
+    fn explain(entries: u32, source: io::Error) -> UringError {
+        match source.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => {
+                let setting = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+                let setting = setting.map_or_else(|_| "not readable".into(), |text| text.trim().to_owned());
+                UringError::Refused { setting, source }
+            }
+            Some(libc::ENOSYS) => UringError::Missing(source),
+            Some(libc::ENOMEM) => UringError::Memory { entries, source },
+            _ => UringError::Setup { entries, source },
+        }
+    }
+
+    /// True if completions are run only when this thread asks for them (Linux 6.1).
+    pub fn is_deferred(&self) -> bool {
+        self.deferred
+    }
+
+    /// Statistics.
+    pub fn counters(&self) -> EngineCounters {
+        self.counters
+    }
+
+    /// Slots that no program owns.
+    pub(crate) fn free_slots(&self) -> usize {
+        self.free.len()
+    }
+
+    /// Gives a slot to `owner`, if one is free.
+    #[inline]
+    pub(crate) fn acquire(&mut self, owner: u32) -> Option<SlotId> {
+        let index = self.free.pop()?;
+        if let Some(slot) = self.slots.get_mut(usize::from(index)) {
+            slot.owner = Some(owner);
+            slot.segments.clear();
+        }
+        Some(SlotId(index))
+    }
+
+    /// Takes a slot back. If the kernel still holds its buffers it becomes free only when the operation has ended.
+    #[inline]
+    pub(crate) fn release(&mut self, slot: SlotId) {
+        if let Some(entry) = self.slots.get_mut(usize::from(slot.0)) {
+            if entry.owner.take().is_some() && !entry.in_flight {
+                self.free.push(slot.0);
+            }
+        }
+    }
+
+    /// True if anything is staged, or if the kernel has completions for us that it runs only when asked.
+    #[inline]
+    pub(crate) fn wants_enter(&mut self) -> bool {
+        !self.staged.is_empty() || !self.cancels.is_empty() || self.pushed > 0 || self.ring.submission().taskrun()
+    }
+
+    /// True if a sleep would only hold up what is there already.
+    pub(crate) fn wants_enter_or_has_reaped(&mut self) -> bool {
+        // What is staged goes to the kernel with the sleep itself.
+        !self.reaped.is_empty() || self.ring.submission().taskrun() || !self.ring.completion().is_empty()
+    }
+
+    /// Takes what the kernel has already put into the completion queue, without a system call.
+    #[inline]
+    pub(crate) fn poll(&mut self) {
+        if !self.ring.completion().is_empty() {
+            self.collect();
+        }
+    }
+
+    /// Operations in the kernel.
+    pub(crate) fn in_flight_count(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.in_flight).count()
+    }
+
+    fn enable(&mut self) -> io::Result<()> {
+        if self.disabled {
+            self.ring.submitter().register_enable_rings()?;
+            self.disabled = false;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, entry: &Entry) {
+        loop {
+            // SAFETY: what the entry points to stays valid until its completion: iovecs live in `self.slots` and are not changed
+            // while `in_flight` is set, guest pages are kept by the reactor until the slot is idle, `ONE` is static.
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                self.pushed += 1;
+                return;
+            }
+            // The queue is full: let the kernel take what is there. EBUSY resolves itself as completions are taken.
+            self.enter(0, None);
+        }
+    }
+
+    fn build(&mut self, index: u16) -> Option<Entry> {
+        let slot = self.slots.get_mut(usize::from(index))?;
+        let vectors = slot.segments.vectors();
+        #[allow(clippy::cast_possible_truncation, reason = "a list of segments has at most 128 entries")]
+        let count = vectors.len() as u32;
+        let entry = match slot.operation? {
+            Operation::Read { file, offset } => {
+                opcode::Readv::new(types::Fd(file), vectors.as_ptr(), count).offset(offset).build()
+            }
+            Operation::Write { file, offset, durable } => opcode::Writev::new(types::Fd(file), vectors.as_ptr(), count)
+                .offset(offset)
+                .rw_flags(if durable { libc::RWF_DSYNC } else { 0 })
+                .build(),
+            Operation::Zero { file, offset, length } => opcode::Fallocate::new(types::Fd(file), length)
+                .offset(offset)
+                .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
+                .build(),
+            Operation::Sync { file } => opcode::Fsync::new(types::Fd(file)).flags(types::FsyncFlags::DATASYNC).build(),
+        };
+        Some(entry.user_data(token(KIND_OPERATION, slot.generation, index.into())))
+    }
+
+    /// Moves what is staged into the kernel's queue, cancels first.
+    fn fill(&mut self) {
+        while let Some((index, generation)) = self.cancels.pop_front() {
+            let target = token(KIND_OPERATION, generation, index.into());
+            self.push(&opcode::AsyncCancel::new(target).build().user_data(token(KIND_CANCEL, 0, index.into())));
+            self.counters.cancels += 1;
+        }
+        while let Some(index) = self.staged.pop_front() {
+            if let Some(entry) = self.build(index) {
+                self.push(&entry);
+                self.counters.operations += 1;
+            }
+        }
+    }
+
+    /// The one system call of a turn: gives the kernel what is staged, takes what it has. With `wait` it sleeps until
+    /// something happens or the time is over.
+    pub(crate) fn enter_turn(&mut self, wait: Option<Option<Duration>>) -> io::Result<()> {
+        self.enable()?;
+        self.fill();
+        match wait {
+            None => self.enter(0, None),
+            Some(timeout) => {
+                self.counters.sleeps += 1;
+                self.enter(1, timeout);
+            }
+        }
+        Ok(())
+    }
+
+    fn enter(&mut self, want: usize, timeout: Option<Duration>) {
+        self.counters.enters += 1;
+        let result = match timeout {
+            Some(timeout) => {
+                let timespec = types::Timespec::from(timeout);
+                self.ring.submitter().submit_with_args(want, &types::SubmitArgs::new().timespec(&timespec))
+            }
+            None => {
+                let submit = self.ring.submission().len();
+                #[allow(clippy::cast_possible_truncation, reason = "the queue has at most 32768 entries, and `want` is 0 or 1")]
+                let (submit, want) = (submit as u32, want as u32);
+                // SAFETY: no argument is passed; the flag only asks for completions.
+                unsafe { self.ring.submitter().enter::<libc::sigset_t>(submit, want, 1, None) }
+            }
+        };
+        // EINTR, ETIME, EBUSY, EAGAIN: the next turn looks again; nothing of the queue is lost. The queue's length tells what is left.
+        let _ = result;
+        #[allow(clippy::cast_possible_truncation, reason = "the queue has at most 32768 entries")]
+        let left = self.ring.submission().len() as u32;
+        self.pushed = left;
+        self.collect();
+    }
+
+    fn collect(&mut self) {
+        for entry in self.ring.completion() {
+            self.reaped.push_back((entry.user_data(), entry.result(), entry.flags()));
+        }
+    }
+
+    /// Takes the next thing that came out of the kernel.
+    #[inline]
+    pub(crate) fn reap(&mut self) -> Option<Reaped> {
+        let (data, result, flags) = self.reaped.pop_front()?;
+        #[allow(clippy::cast_possible_truncation, reason = "the token's fields are what is asked for")]
+        let (kind, generation, index) = (data >> 56, (data >> 32) as u32 & 0xFF_FFFF, data as u32);
+        Some(match kind {
+            KIND_OPERATION => self.ended(generation, index, result),
+            KIND_WATCH => Reaped::Readable { watch: index, again: cqueue::more(flags) },
+            KIND_NOTIFY => Reaped::Notified { ring: index },
+            _ => Reaped::Nothing,
+        })
+    }
+
+    fn ended(&mut self, generation: u32, index: u32, result: i32) -> Reaped {
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return Reaped::Nothing;
+        };
+        if slot.generation & 0xFF_FFFF != generation || !slot.in_flight {
+            return Reaped::Nothing;
+        }
+        slot.in_flight = false;
+        slot.cancel_asked = false;
+        slot.operation = None;
+        slot.generation = slot.generation.wrapping_add(1);
+        #[allow(clippy::cast_possible_truncation, reason = "an engine has at most 4096 slots")]
+        let id = SlotId(index as u16);
+        let owner = slot.owner;
+        if owner.is_none() {
+            self.free.push(id.0);
+        }
+        Reaped::Operation { slot: id, owner, result: u32::try_from(result).map_err(|_| -result) }
+    }
+
+    /// Watches a descriptor: each time it becomes readable, [`Reaped::Readable`] tells.
+    pub(crate) fn watch(&mut self, watch: u32, file: RawFd) {
+        #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "POLLIN is 1")]
+        let events = libc::POLLIN as u32;
+        let entry = opcode::PollAdd::new(types::Fd(file), events).multi(true).build();
+        self.push(&entry.user_data(token(KIND_WATCH, 0, watch)));
+    }
+
+    /// Ends a watch.
+    pub(crate) fn unwatch(&mut self, watch: u32) {
+        let entry = opcode::AsyncCancel::new(token(KIND_WATCH, 0, watch)).build();
+        self.push(&entry.user_data(token(KIND_CANCEL, 0, watch)));
+    }
+
+    /// Writes to an eventfd: a notification. The caller sees to it that a ring has at most one outstanding.
+    pub(crate) fn notify(&mut self, ring: u32, file: RawFd) {
+        let entry = opcode::Write::new(types::Fd(file), (&raw const ONE).cast(), 8).offset(u64::MAX).build();
+        self.push(&entry.user_data(token(KIND_NOTIFY, 0, ring)));
+    }
+
+    /// Gives up a notification that the other side may be blocking.
+    pub(crate) fn cancel_notify(&mut self, ring: u32) {
+        let entry = opcode::AsyncCancel::new(token(KIND_NOTIFY, 0, ring)).build();
+        self.push(&entry.user_data(token(KIND_CANCEL, 0, ring)));
+    }
+
+    /// The ring's own descriptor: readable when there is something to reap.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+}
+
+impl Engine for UringEngine {
+    #[inline]
+    fn segments(&mut self, slot: SlotId) -> &mut Segments {
+        let slot = &mut self.slots[usize::from(slot.0)];
+        debug_assert!(!slot.in_flight, "the kernel holds these segments");
+        &mut slot.segments
+    }
+
+    #[inline]
+    fn submit(&mut self, slot: SlotId, operation: Operation) {
+        let entry = &mut self.slots[usize::from(slot.0)];
+        if entry.in_flight {
+            debug_assert!(false, "a slot has one operation at a time");
+            return;
+        }
+        entry.operation = Some(operation);
+        entry.in_flight = true;
+        self.staged.push_back(slot.0);
+    }
+
+    fn cancel(&mut self, slot: SlotId) {
+        let entry = &mut self.slots[usize::from(slot.0)];
+        if entry.in_flight && !entry.cancel_asked {
+            entry.cancel_asked = true;
+            self.cancels.push_back((slot.0, entry.generation));
+        }
+    }
+
+    #[inline]
+    fn in_flight(&self, slot: SlotId) -> bool {
+        self.slots[usize::from(slot.0)].in_flight
+    }
+}
+
+impl UringEngine {
+    /// Cancels all and waits until the kernel has given back every buffer.
+    pub(crate) fn quiesce(&mut self) {
+        for index in 0..self.slots.len() {
+            #[allow(clippy::cast_possible_truncation, reason = "an engine has at most 4096 slots")]
+            self.cancel(SlotId(index as u16));
+        }
+        while self.in_flight_count() > 0 {
+            if self.enter_turn(Some(Some(Duration::from_millis(100)))).is_err() {
+                return;
+            }
+            while self.reap().is_some() {}
+        }
+    }
+}
+
+impl Drop for UringEngine {
+    /// Waits for the kernel: what it holds is never freed under it.
+    fn drop(&mut self) {
+        self.quiesce();
+    }
+}

@@ -1,0 +1,362 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Attach, detach, drain: what changes while the reactor runs. All of it on the reactor's thread, between turns.
+
+use super::ring::{Ring, RingAnswers, State, Waiter};
+use super::table::{Entry, Guest};
+use super::{Reactor, MOST_PER_RING_AND_TURN};
+use crate::device::SubchannelDevice;
+use crate::memory::Memory;
+use crate::region::Region;
+use crate::subchannel::{StatusMode, Subchannel};
+use fctl_ringabi::arch::SubsystemId;
+use fctl_ringabi::{DispatcherPort, HeaderError, Violation};
+use std::os::fd::AsRawFd;
+use std::time::Instant;
+use vmm_sys_util::eventfd::EventFd;
+
+/// A guest that is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GuestId(u32);
+
+/// A ring that is attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RingId(u32);
+
+/// Why something cannot be attached or detached.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The ring's header breaks a rule.
+    #[error("the ring cannot be attached: {0}")]
+    Header(#[from] HeaderError),
+    /// No such guest.
+    #[error("guest {0:?} is not attached")]
+    NoGuest(GuestId),
+    /// No such ring.
+    #[error("ring {0:?} is not attached")]
+    NoRing(RingId),
+    /// The ring is being drained or detached, or was fenced.
+    #[error("ring {0:?} is being drained or detached, or is fenced: only a served ring takes subchannels")]
+    NotServing(RingId),
+    /// Somebody waits for this ring already.
+    #[error("ring {0:?} is being drained or detached already")]
+    Busy(RingId),
+    /// The number breaks the rules of the subsystem-identification word.
+    #[error("subsystem-identification word {0:#010x} is not valid: 0x0001nnnn to 0x0007nnnn (odd third digit) are accepted")]
+    SubsystemId(u32),
+    /// The guest has it already.
+    #[error("subchannel {0:#010x} is attached already")]
+    SubchannelExists(u32),
+    /// The guest still has rings.
+    #[error("guest {guest:?} still has {rings} rings: detach them first")]
+    GuestHasRings {
+        /// The guest.
+        guest: GuestId,
+        /// How many.
+        rings: u32,
+    },
+}
+
+/// The ends of a ring that the embedder gives to the dispatcher.
+#[derive(Debug)]
+pub struct RingEnds {
+    /// The formatted region.
+    pub region: Region,
+    /// Rung by the guest when the dispatcher sleeps (an ioeventfd, for KVM).
+    pub doorbell: EventFd,
+    /// Written by the dispatcher when the guest sleeps (an irqfd, for KVM).
+    pub notification: EventFd,
+}
+
+/// How a subchannel is set up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubchannelOptions {
+    /// Device number.
+    pub devno: u16,
+    /// Enabled from the beginning (PMCW.E); else the guest enables it by MODIFY SUBCHANNEL.
+    pub enabled: bool,
+    /// When the guest learns its status.
+    pub mode: StatusMode,
+}
+
+impl SubchannelOptions {
+    /// An enabled subchannel in delivered mode.
+    pub const fn new(devno: u16) -> Self {
+        Self { devno, enabled: true, mode: StatusMode::Delivered }
+    }
+}
+
+/// How many of each are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Inventory {
+    /// Guests.
+    pub guests: usize,
+    /// Rings.
+    pub rings: usize,
+    /// Subchannels.
+    pub subchannels: usize,
+    /// Operations in the kernel.
+    pub in_flight: usize,
+}
+
+/// Where a ring stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingStatus {
+    /// Descriptors are being taken.
+    pub serving: bool,
+    /// Why it was fenced, if it was.
+    pub fenced: Option<Violation>,
+    /// Completions owed to descriptors that were taken.
+    pub owed: u64,
+}
+
+impl Reactor {
+    /// Attaches a guest: its memory, and subchannel numbers of its own.
+    pub fn attach_guest(&mut self, memory: Memory) -> GuestId {
+        GuestId(self.guests.insert(Guest::new(memory)))
+    }
+
+    /// Attaches a formatted ring pair of a guest.
+    ///
+    /// # Errors
+    /// The header breaks a rule, or there is no such guest.
+    pub fn attach_ring(&mut self, guest: GuestId, ends: RingEnds) -> Result<RingId, AttachError> {
+        let entry = self.guests.get_mut(guest.0).ok_or(AttachError::NoGuest(guest))?;
+        let port = DispatcherPort::attach(ends.region.words().clone())?;
+        entry.rings += 1;
+        let doorbell = ends.doorbell.as_raw_fd();
+        let place = self.rings.insert(Ring::new(port, guest.0, ends.doorbell, ends.notification));
+        self.engine.watch(place, doorbell);
+        Ok(RingId(place))
+    }
+
+    /// Attaches a subchannel with its device to its home ring.
+    ///
+    /// # Errors
+    /// No such ring, a number against the rules, or one that the guest has already.
+    pub fn attach_subchannel(
+        &mut self,
+        home: RingId,
+        id: SubsystemId,
+        options: SubchannelOptions,
+        device: Box<dyn SubchannelDevice>,
+    ) -> Result<(), AttachError> {
+        let ring = self.rings.get_mut(home.0).ok_or(AttachError::NoRing(home))?;
+        if !ring.serving() {
+            return Err(AttachError::NotServing(home));
+        }
+        id.check().map_err(|_| AttachError::SubsystemId(id.word()))?;
+        let guest = self.guests.get_mut(ring.guest).ok_or(AttachError::NoRing(home))?;
+        if guest.find(id).is_some() {
+            return Err(AttachError::SubchannelExists(id.word()));
+        }
+        ring.subchannels += 1;
+        let place = self.subchannels.insert(Entry {
+            subchannel: Subchannel::new(options.devno, options.enabled, options.mode),
+            capabilities: device.capabilities(),
+            device,
+            slot: None,
+            queued: 0,
+            ring: home.0,
+            guest: ring.guest,
+            subsystem: id,
+        });
+        guest.insert(id, place);
+        // From here on nothing on the data path allocates for it.
+        let count = self.subchannels.places() as usize;
+        self.queues.reserve(count);
+        self.timers.reserve(count);
+        Ok(())
+    }
+
+    /// Stops taking descriptors from a ring and waits for what runs to end by itself. At the deadline `reply` gets the subsystem-identification words
+    /// of the subchannels that are still busy; an empty list means the ring is quiet. The ring stays attached and takes nothing more.
+    ///
+    /// # Errors
+    /// No such ring, or somebody waits for it already.
+    pub fn drain(
+        &mut self,
+        ring: RingId,
+        deadline: Option<Instant>,
+        reply: Box<dyn FnOnce(Vec<u32>) + Send>,
+    ) -> Result<(), AttachError> {
+        let entry = self.rings.get_mut(ring.0).ok_or(AttachError::NoRing(ring))?;
+        if entry.waiter.is_some() || matches!(entry.state, State::Detaching) {
+            return Err(AttachError::Busy(ring));
+        }
+        if entry.serving() {
+            entry.state = State::Draining;
+        }
+        entry.waiter = Some(Waiter { deadline, reply });
+        self.busy_rings += 1;
+        Ok(())
+    }
+
+    /// Takes a ring and its subchannels away. What runs is stopped as by a clear, the descriptors taken get their finals, and when the kernel has given back
+    /// every buffer, ring, subchannels and devices are gone and `reply` gets an empty list. At the deadline it gets the subsystem-identification
+    /// words that are still busy; the ring then goes by itself as soon as it can.
+    ///
+    /// # Errors
+    /// No such ring, or it is going already.
+    pub fn detach_ring(
+        &mut self,
+        ring: RingId,
+        deadline: Option<Instant>,
+        reply: Box<dyn FnOnce(Vec<u32>) + Send>,
+    ) -> Result<(), AttachError> {
+        let entry = self.rings.get_mut(ring.0).ok_or(AttachError::NoRing(ring))?;
+        if entry.waiter.is_some() || matches!(entry.state, State::Detaching) {
+            return Err(AttachError::Busy(ring));
+        }
+        // A fenced ring's answers stay out of its memory, also now.
+        let fenced = matches!(entry.state, State::Fenced);
+        entry.waiter = Some(Waiter { deadline, reply });
+        self.busy_rings += 1;
+        self.engine.unwatch(ring.0);
+        if !fenced {
+            self.stop_all(ring.0);
+        }
+        if let Some(entry) = self.rings.get_mut(ring.0) {
+            if entry.notification_outstanding {
+                self.engine.cancel_notify(ring.0);
+            }
+            entry.state = State::Detaching;
+        }
+        Ok(())
+    }
+
+    /// Takes a guest away that has no rings any more.
+    ///
+    /// # Errors
+    /// No such guest, or it still has rings.
+    pub fn detach_guest(&mut self, guest: GuestId) -> Result<(), AttachError> {
+        let rings = self.guests.get(guest.0).ok_or(AttachError::NoGuest(guest))?.rings;
+        if rings > 0 {
+            return Err(AttachError::GuestHasRings { guest, rings });
+        }
+        self.guests.remove(guest.0);
+        Ok(())
+    }
+
+    /// Stops for good: every ring is detached; [`finished`](Self::finished) tells when all is quiet.
+    pub fn stop(&mut self) {
+        self.stopping = true;
+        let places: Vec<u32> = self.rings.iter().map(|(place, _)| place).collect();
+        for place in places {
+            // One that is going already needs no second word.
+            let _ = self.detach_ring(RingId(place), None, Box::new(|_| {}));
+        }
+    }
+
+    /// What is attached.
+    pub fn inventory(&self) -> Inventory {
+        Inventory {
+            guests: self.guests.len(),
+            rings: self.rings.len(),
+            subchannels: self.subchannels.len(),
+            in_flight: self.engine.in_flight_count(),
+        }
+    }
+
+    /// Where a ring stands; none if it is not attached.
+    pub fn ring_status(&self, ring: RingId) -> Option<RingStatus> {
+        let ring = self.rings.get(ring.0)?;
+        Some(RingStatus { serving: ring.serving(), fenced: ring.violation, owed: ring.owed })
+    }
+
+    /// The guest broke the protocol: its ring alone stops.
+    #[cold]
+    pub(super) fn fence(&mut self, place: u32, violation: Violation) {
+        let Some(ring) = self.rings.get_mut(place) else { return };
+        ring.state = State::Fenced;
+        ring.violation = Some(violation);
+        ring.port.fence(violation.fence_reason());
+        self.counters.fenced += 1;
+        tracing::warn!(ring = place, %violation, "ring fenced");
+        self.stop_all(place);
+    }
+
+    /// Clears every subchannel of a ring, as if by CLEAR SUBCHANNEL that nobody waits for.
+    fn stop_all(&mut self, place: u32) {
+        for index in 0..self.subchannels.places() {
+            let Some(entry) = self.subchannels.get_mut(index).filter(|entry| entry.ring == place) else { continue };
+            let Some(ring) = self.rings.get_mut(place) else { return };
+            let mut answers = RingAnswers {
+                ring,
+                subsystem: entry.subsystem.word(),
+                moment: self.moment,
+                latencies: &mut self.latencies,
+                counters: &mut self.counters,
+                finals_of_turn: &mut self.finals_of_turn,
+            };
+            entry.subchannel.stop(&mut answers);
+            self.queues.enqueue(index, entry);
+        }
+    }
+
+    /// Looks after rings that somebody waits for, or that are going.
+    pub(super) fn settle_rings(&mut self) {
+        for place in 0..self.rings.places() {
+            let Some(ring) = self.rings.get(place) else { continue };
+            let detaching = matches!(ring.state, State::Detaching);
+            if ring.waiter.is_none() && !detaching {
+                continue;
+            }
+            let busy: Vec<u32> = self
+                .subchannels
+                .iter()
+                .filter(|(_, entry)| entry.ring == place && (entry.subchannel.device_busy() || entry.subchannel.owed() > 0))
+                .map(|(_, entry)| entry.subsystem.word())
+                .collect();
+            let quiet = busy.is_empty() && (!detaching || (!ring.notification_outstanding && !ring.watched));
+            let late = ring.waiter.as_ref().and_then(|waiter| waiter.deadline).is_some_and(|deadline| Instant::now() >= deadline);
+            if quiet || late {
+                let waiter = self.rings.get_mut(place).and_then(|ring| ring.waiter.take());
+                if let Some(waiter) = waiter {
+                    if !detaching {
+                        self.busy_rings -= 1;
+                    }
+                    if quiet && detaching {
+                        self.remove_ring(place);
+                    }
+                    (waiter.reply)(busy);
+                } else if quiet {
+                    self.remove_ring(place);
+                }
+            }
+        }
+    }
+
+    fn remove_ring(&mut self, place: u32) {
+        self.busy_rings -= 1;
+        let gone: Vec<u32> = self.subchannels.iter().filter(|(_, entry)| entry.ring == place).map(|(index, _)| index).collect();
+        for index in gone {
+            self.timers.set(index, None);
+            self.queues.forget(index);
+            if let Some(entry) = self.subchannels.remove(index) {
+                if let Some(guest) = self.guests.get_mut(entry.guest) {
+                    guest.remove(entry.subsystem);
+                }
+                if let Some(slot) = entry.slot {
+                    self.engine.release(slot);
+                }
+            }
+        }
+        if let Some(ring) = self.rings.remove(place) {
+            if let Some(guest) = self.guests.get_mut(ring.guest) {
+                guest.rings -= 1;
+            }
+            ring.port.detach();
+        }
+    }
+
+    /// Turns until nothing is left to do, for tests and for embedders that shut down. Gives up after `turns`.
+    pub fn settle(&mut self, turns: u32) -> bool {
+        for _ in 0..turns {
+            if !self.turn(MOST_PER_RING_AND_TURN) && self.engine.in_flight_count() == 0 && !self.queues.any() {
+                return true;
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The reactor: intake, merge, issue, reap, deliver; and its single sleep point.
+//!
+//! Everything that a turn touches belongs to the reactor's thread. Others reach it through the control mailbox only.
+
+mod attach;
+mod intake;
+mod issue;
+mod ring;
+mod table;
+mod timers;
+mod wait;
+
+pub use attach::{AttachError, GuestId, Inventory, RingEnds, RingId, RingStatus, SubchannelOptions};
+pub use wait::WaitPolicy;
+
+use crate::affinity;
+use crate::clock;
+use crate::control::Mailbox;
+use crate::device::Events;
+use crate::engine::{EngineCounters, Reaped, UringEngine, UringError};
+use crate::metrics::{Counters, Latencies, Series, Stage};
+use issue::Queues;
+use ring::{Moment, Ring, State};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::atomic::{fence, Ordering};
+use std::sync::Arc;
+use std::time::Duration;
+use table::{Entry, Guest, Slab, NOWHERE};
+use timers::Timers;
+use wait::{Next, Waiting};
+
+/// The most descriptors that a turn takes from one ring.
+pub const MOST_PER_RING_AND_TURN: u32 = 64;
+
+/// The watch number of the control mailbox; rings have their own places.
+const MAILBOX_WATCH: u32 = u32::MAX;
+
+/// A guest that overdrew its completion ring may make room without ringing: looked at this often while asleep.
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
+/// The loop, and all that it owns. See the crate's documentation for the three ways to run it.
+pub struct Reactor {
+    rings: Slab<Ring>,
+    guests: Slab<Guest>,
+    subchannels: Slab<Entry>,
+    queues: Queues,
+    timers: Timers,
+    events: Events,
+    moment: Moment,
+    latencies: Latencies,
+    spare: Latencies,
+    counters: Counters,
+    finals_of_turn: [u64; Series::ALL.len()],
+    waiting: Waiting,
+    policy: WaitPolicy,
+    /// Rings that someone waits for, or that are going.
+    busy_rings: usize,
+    stopping: bool,
+    mailbox: Arc<Mailbox>,
+    // Last: dropping it waits for the kernel, and what the kernel uses must live until then. Fields are dropped in order, so guests' memory is
+    // given up by `Drop` below, after the engine is quiet.
+    engine: UringEngine,
+}
+
+impl Reactor {
+    pub(crate) fn new(engine_slots: u16, policy: WaitPolicy, mailbox: Arc<Mailbox>) -> Result<Self, UringError> {
+        let mut engine = UringEngine::new(engine_slots)?;
+        engine.watch(MAILBOX_WATCH, mailbox.fd());
+        Ok(Self {
+            rings: Slab::default(),
+            guests: Slab::default(),
+            subchannels: Slab::default(),
+            queues: Queues::default(),
+            timers: Timers::default(),
+            events: Events::default(),
+            moment: Moment { now: clock::now(), turn: 0 },
+            latencies: Latencies::default(),
+            spare: Latencies::default(),
+            counters: Counters::default(),
+            finals_of_turn: [0; Series::ALL.len()],
+            waiting: Waiting::new(policy, false),
+            policy,
+            busy_rings: 0,
+            stopping: false,
+            mailbox,
+            engine,
+        })
+    }
+
+    /// Runs until it is stopped, on the calling thread. Never returns before the kernel has given back every buffer.
+    pub fn run_here(&mut self) {
+        self.waiting = Waiting::new(self.policy, affinity::allowed_cpus().len() == 1 && affinity::online_is_one());
+        while !self.finished() {
+            if self.turn(MOST_PER_RING_AND_TURN) {
+                self.waiting.productive();
+                continue;
+            }
+            match self.waiting.idle(clock::now) {
+                Next::Poll => std::hint::spin_loop(),
+                Next::Yield => std::thread::yield_now(),
+                Next::Sleep => self.sleep(None),
+            }
+        }
+        self.mailbox.close();
+    }
+
+    /// True when [`stop`](crate::Handle::stop) was asked for and nothing is in flight any more.
+    pub fn finished(&self) -> bool {
+        self.stopping && self.rings.len() == 0 && self.engine.in_flight_count() == 0
+    }
+
+    /// One turn of the loop: takes at most `budget` descriptors (and never more than 64) from each ring, issues what still matters, takes what has
+    /// ended, publishes. Makes at most one system call, and none when there is nothing for the kernel. True if anything was done.
+    #[inline]
+    pub fn turn(&mut self, budget: u32) -> bool {
+        let mut productive = !self.mailbox.is_empty() && self.read_mailbox();
+        productive |= self.run_timers();
+        productive |= self.intake(budget.min(MOST_PER_RING_AND_TURN));
+        productive |= self.issue();
+        if self.engine.wants_enter() {
+            if let Err(error) = self.engine.enter_turn(None) {
+                tracing::error!(%error, "io_uring does not take operations");
+            }
+        } else {
+            self.engine.poll();
+        }
+        productive |= self.reap();
+        if !self.queues.undelivered.is_empty() {
+            self.deliver_waiting();
+        }
+        if productive {
+            self.publish();
+        }
+        if self.busy_rings > 0 {
+            self.settle_rings();
+        }
+        productive
+    }
+
+    /// Takes what came out of the kernel.
+    #[inline]
+    fn reap(&mut self) -> bool {
+        let Some(mut next) = self.engine.reap() else {
+            return false;
+        };
+        self.moment.now = clock::now();
+        loop {
+            match next {
+                Reaped::Operation { slot, owner: Some(owner), result } => self.operation_ended(slot, owner, result),
+                Reaped::Operation { .. } | Reaped::Nothing => {}
+                // Waking up was all there was to it: the next look at the rings finds what is there.
+                Reaped::Readable { watch, again: true } => {
+                    if watch == MAILBOX_WATCH {
+                        self.mailbox.drain_doorbell();
+                    }
+                }
+                Reaped::Readable { watch, again: false } => self.watch_ended(watch),
+                Reaped::Notified { ring } => {
+                    if let Some(ring) = self.rings.get_mut(ring) {
+                        ring.notification_outstanding = false;
+                    }
+                }
+            }
+            match self.engine.reap() {
+                Some(other) => next = other,
+                None => return true,
+            }
+        }
+    }
+
+    fn watch_ended(&mut self, watch: u32) {
+        if watch == MAILBOX_WATCH {
+            self.mailbox.drain_doorbell();
+            self.engine.watch(MAILBOX_WATCH, self.mailbox.fd());
+        } else if let Some(ring) = self.rings.get_mut(watch) {
+            if matches!(ring.state, State::Detaching) {
+                ring.watched = false;
+            } else {
+                let file = std::os::fd::AsRawFd::as_raw_fd(&ring.doorbell);
+                self.engine.watch(watch, file);
+            }
+        }
+    }
+
+    /// Makes the turn's completions visible, and wakes guests that sleep.
+    #[inline]
+    fn publish(&mut self) {
+        self.counters.productive_turns += 1;
+        self.moment.turn = self.moment.turn.wrapping_add(1);
+        let mut published = false;
+        for place in 0..self.rings.places() {
+            let Some(ring) = self.rings.get_mut(place) else { continue };
+            if !ring.port.publish() {
+                continue;
+            }
+            published = true;
+            let wanted = core::mem::take(&mut ring.notify_wanted);
+            if wanted && !ring.notification_outstanding && ring.port.must_notify() {
+                ring.notification_outstanding = true;
+                self.counters.notifications += 1;
+                self.engine.notify(place, std::os::fd::AsRawFd::as_raw_fd(&ring.notification));
+            }
+        }
+        if published {
+            let took = clock::now().saturating_sub(self.moment.now);
+            for (series, count) in Series::ALL.into_iter().zip(&mut self.finals_of_turn) {
+                self.latencies.note_n(series, Stage::Completed, took, core::mem::take(count));
+            }
+        }
+    }
+
+    /// The single sleep point. Announces sleep in all rings, fences, looks once more, sleeps.
+    fn sleep(&mut self, most: Option<Duration>) {
+        let began = clock::now();
+        if !self.prepare_sleep() {
+            return;
+        }
+        let mut timeout = most;
+        let mut earlier = |other: Duration| timeout = Some(timeout.map_or(other, |time| time.min(other)));
+        if let Some(due) = self.timers.next() {
+            earlier(Duration::from_nanos(due.saturating_sub(began)));
+        }
+        if !self.queues.undelivered.is_empty() || self.busy_rings > 0 || self.rings.iter().any(|(_, ring)| ring.parked.is_some())
+        {
+            earlier(LOOK_AGAIN);
+        }
+        self.counters.sleeps += 1;
+        if let Err(error) = self.engine.enter_turn(Some(timeout)) {
+            tracing::error!(%error, "io_uring does not wait");
+        }
+        self.wake();
+        self.waiting.slept(clock::now().saturating_sub(began));
+    }
+
+    /// Announces sleep to all guests. False if there is something to do after all; everything is awake again then.
+    ///
+    /// For an embedder with a loop of its own: after an unproductive [`turn`](Self::turn), call this; if it is true, wait until [`fd`](AsFd::as_fd)
+    /// is readable or [`next_timer`](Self::next_timer) has come, then call [`wake`](Self::wake) and go on.
+    pub fn prepare_sleep(&mut self) -> bool {
+        for place in 0..self.rings.places() {
+            if let Some(ring) = self.rings.get_mut(place) {
+                ring.port.give_back();
+                if ring.serving() {
+                    ring.port.announce_sleep();
+                }
+            }
+        }
+        // Pairs with the fence in the poster's `Waker::must_wake`: either it sees the announcement, or we see its descriptor.
+        fence(Ordering::SeqCst);
+        let idle = self.rings.iter().all(|(_, ring)| !ring.serving() || (ring.parked.is_none() && ring.port.is_empty()))
+            && self.mailbox.is_empty()
+            && !self.queues.any()
+            && !self.engine.wants_enter_or_has_reaped();
+        let stalled_only = !idle && self.stalled_only();
+        if !idle && !stalled_only {
+            self.wake();
+            return false;
+        }
+        true
+    }
+
+    /// True if the only thing that is left waits for a guest to make room.
+    fn stalled_only(&mut self) -> bool {
+        self.mailbox.is_empty()
+            && !self.queues.any()
+            && !self.engine.wants_enter_or_has_reaped()
+            && self.rings.iter().all(|(_, ring)| !ring.serving() || ring.parked.is_some() || ring.port.is_empty())
+    }
+
+    /// Says to all guests that no doorbell is needed.
+    pub fn wake(&mut self) {
+        for place in 0..self.rings.places() {
+            if let Some(ring) = self.rings.get_mut(place) {
+                ring.port.awake();
+            }
+        }
+    }
+
+    /// The time until the next timer, if one is set.
+    pub fn next_timer(&self) -> Option<Duration> {
+        self.timers.next().map(|due| Duration::from_nanos(due.saturating_sub(clock::now())))
+    }
+
+    fn read_mailbox(&mut self) -> bool {
+        let mailbox = Arc::clone(&self.mailbox);
+        let mut any = false;
+        while let Some(command) = mailbox.take() {
+            any = true;
+            command(self);
+        }
+        any
+    }
+
+    /// Statistics of this reactor.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Statistics of its engine.
+    pub fn engine_counters(&self) -> EngineCounters {
+        self.engine.counters()
+    }
+
+    /// The latencies since the last call; the reactor goes on with the spare.
+    pub fn take_latencies(&mut self) -> Latencies {
+        self.latencies.settle();
+        let mut filled = core::mem::replace(&mut self.latencies, core::mem::take(&mut self.spare));
+        filled.settle();
+        filled
+    }
+}
+
+impl AsFd for Reactor {
+    /// Readable when there is something to do, once [`prepare_sleep`](Self::prepare_sleep) was true.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: the descriptor belongs to the engine's ring, which lives as long as `self`.
+        unsafe { BorrowedFd::borrow_raw(self.engine.fd()) }
+    }
+}
+
+impl Drop for Reactor {
+    /// Waits for the kernel before any memory that it may use is given up.
+    fn drop(&mut self) {
+        self.engine.quiesce();
+        self.mailbox.close();
+    }
+}

@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! An attached ring, and how answers get into it.
+
+use crate::metrics::{Counters, Latencies, Series, Stage};
+use crate::region::RegionWords;
+use crate::subchannel::{Answer, Answers};
+use fctl_ringabi::{
+    ClockId, Completion, CompletionFlags, CompletionKind, Descriptor, DescriptorFlags, DispatcherPort, Disposition, Operation,
+    StageTimes,
+};
+use std::time::Instant;
+use vmm_sys_util::eventfd::EventFd;
+
+/// Where a ring stands.
+#[derive(Debug)]
+pub(super) enum State {
+    /// Descriptors are taken.
+    Serving,
+    /// No descriptors are taken; what runs may end by itself.
+    Draining,
+    /// The guest broke the protocol. Nothing is taken or stored; what ran is stopped.
+    Fenced,
+    /// Being taken away; what ran is stopped.
+    Detaching,
+}
+
+/// Somebody who waits for a ring to be quiet.
+pub(super) struct Waiter {
+    pub(super) deadline: Option<Instant>,
+    pub(super) reply: Box<dyn FnOnce(Vec<u32>) + Send>,
+}
+
+/// A ring pair that is being served.
+pub(super) struct Ring {
+    pub(super) port: DispatcherPort<RegionWords>,
+    pub(super) guest: u32,
+    pub(super) state: State,
+    pub(super) doorbell: EventFd,
+    pub(super) notification: EventFd,
+    pub(super) notification_outstanding: bool,
+    /// The doorbell is watched; false once the watch has ended for good.
+    pub(super) watched: bool,
+    pub(super) notify_wanted: bool,
+    /// Completion entries promised to descriptors that were taken.
+    pub(super) owed: u64,
+    /// A descriptor that was read but has no room for its completions yet.
+    pub(super) parked: Option<Descriptor>,
+    pub(super) has_clock: bool,
+    pub(super) waiter: Option<Waiter>,
+    /// Subchannels whose home this is.
+    pub(super) subchannels: u32,
+    pub(super) violation: Option<fctl_ringabi::Violation>,
+}
+
+impl Ring {
+    pub(super) fn new(port: DispatcherPort<RegionWords>, guest: u32, doorbell: EventFd, notification: EventFd) -> Self {
+        let has_clock = port.header().sizes().clock == ClockId::Monotonic;
+        Self {
+            port,
+            guest,
+            state: State::Serving,
+            doorbell,
+            notification,
+            notification_outstanding: false,
+            watched: true,
+            notify_wanted: false,
+            owed: 0,
+            parked: None,
+            has_clock,
+            waiter: None,
+            subchannels: 0,
+            violation: None,
+        }
+    }
+
+    #[inline]
+    pub(super) fn serving(&self) -> bool {
+        matches!(self.state, State::Serving)
+    }
+
+    #[inline]
+    pub(super) fn stores(&self) -> bool {
+        !matches!(self.state, State::Fenced)
+    }
+}
+
+/// The moments that all instructions of a turn share, and the turn's number.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Moment {
+    /// The clock as it was last read.
+    pub(super) now: u64,
+    pub(super) turn: u32,
+}
+
+/// Stores answers into a ring and counts them.
+pub(super) struct RingAnswers<'a> {
+    pub(super) ring: &'a mut Ring,
+    pub(super) subsystem: u32,
+    pub(super) moment: Moment,
+    pub(super) latencies: &'a mut Latencies,
+    pub(super) counters: &'a mut Counters,
+    pub(super) finals_of_turn: &'a mut [u64; Series::ALL.len()],
+}
+
+#[inline]
+fn after(later: u64, earlier: u64) -> u32 {
+    u32::try_from(later.saturating_sub(earlier)).unwrap_or(u32::MAX)
+}
+
+#[inline]
+fn series(answer: &Answer) -> Series {
+    match (answer.owed.operation, answer.disposition) {
+        (_, Disposition::AbsorbedByCancel | Disposition::AbsorbedByHalt | Disposition::AbsorbedByClear) => Series::Overtaken,
+        (_, Disposition::ProgramInterruption | Disposition::DescriptorError) => Series::Immediate,
+        _ if answer.cc != 0 => Series::Immediate,
+        (Operation::Start, _) => Series::Start,
+        (Operation::Halt, _) => Series::Halt,
+        (Operation::Clear, _) => Series::Clear,
+        _ => Series::Immediate,
+    }
+}
+
+impl RingAnswers<'_> {
+    #[inline]
+    fn count_final(&mut self, answer: &Answer) {
+        self.counters.finals += 1;
+        let was_issued = answer.flags.contains(CompletionFlags::WAS_ISSUED);
+        self.counters.fate(answer.owed.operation, answer.disposition, answer.cc, was_issued);
+        let series = series(answer);
+        self.finals_of_turn[series as usize] += 1;
+        let (now, owed) = (self.moment.now, &answer.owed);
+        // The posted time is the guest's word: a time that cannot be is not used.
+        let posted = if self.ring.has_clock && owed.posted != 0 && owed.posted <= owed.taken { owed.posted } else { 0 };
+        if posted != 0 {
+            self.latencies.note(series, Stage::Posted, owed.taken - posted);
+        }
+        if answer.issued != 0 {
+            self.latencies.note(series, Stage::Taken, answer.issued.saturating_sub(owed.taken));
+            self.latencies.note(series, Stage::Issued, now.saturating_sub(answer.issued));
+        }
+        self.latencies.note(series, Stage::Total, now.saturating_sub(if posted != 0 { posted } else { owed.taken }));
+    }
+}
+
+impl Answers for RingAnswers<'_> {
+    #[inline]
+    fn post(&mut self, answer: &Answer) {
+        match answer.kind {
+            CompletionKind::Final => {
+                self.ring.owed -= 1;
+                self.count_final(answer);
+            }
+            CompletionKind::Accepted => {
+                self.ring.owed -= 1;
+                self.counters.others += 1;
+            }
+            _ => self.counters.others += 1,
+        }
+        if !self.ring.stores() {
+            self.counters.unstored += 1;
+            return;
+        }
+        let now = self.moment.now;
+        let taken = answer.owed.taken;
+        let completion = Completion {
+            kind: answer.kind as u8,
+            cc: answer.cc,
+            disposition: answer.disposition as u8,
+            flags: answer.flags,
+            subsystem: self.subsystem,
+            intparm: answer.intparm,
+            tag: answer.owed.tag,
+            scsw: answer.scsw,
+            code: answer.code,
+            turn: self.moment.turn,
+            times: StageTimes {
+                taken,
+                issued_after: if answer.issued == 0 { 0 } else { after(answer.issued, taken) },
+                completed_after: after(now, taken),
+                delivered_after: after(now, taken),
+            },
+        };
+        if !answer.owed.flags.contains(DescriptorFlags::NO_NOTIFICATION) {
+            self.ring.notify_wanted = true;
+        }
+        if self.ring.port.stage(completion, answer.extension.as_ref()).is_err() {
+            // Room was set aside when the descriptor was taken, so only a guest that moved its head back can bring us here.
+            self.counters.unstored += 1;
+        }
+    }
+
+    #[inline]
+    fn uncharged_room(&mut self) -> bool {
+        let want = self.ring.owed + 1;
+        self.ring.port.room(want).is_ok_and(|room| room >= want)
+    }
+}

@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Status: what the device answers becomes status, and the descriptors that wait for it get their final.
+
+use super::*;
+use crate::device::{DeviceEvent, Status};
+use fctl_ringabi::arch::{DeviceStatus, Ecw, Erw, Esw, SubchannelStatus};
+use fctl_ringabi::{CompletionFlags, CompletionKind, DescriptorFlags, Disposition, Extension, Operation};
+
+const PCI: u32 = (SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION.bits() as u32) << 16;
+const LPUM: u8 = 0x80;
+
+/// SCSW word 2 of a status.
+const fn word2(status: &Status) -> u32 {
+    (status.device.bits() as u32) << 24 | (status.subchannel.bits() as u32) << 16 | status.residual as u32
+}
+
+impl Subchannel {
+    /// Takes an answer of the device. `sense` is what the device's sense was, when the status has unit check and
+    /// [`wants_concurrent_sense`](Self::wants_concurrent_sense).
+    #[inline]
+    pub fn event<R: Answers>(&mut self, event: &DeviceEvent, sense: Option<Sense>, answers: &mut R) {
+        match event {
+            DeviceEvent::Ended(status) => self.start_ended(status, sense, answers),
+            DeviceEvent::Halted(status) => self.halted(status, answers),
+            DeviceEvent::Cleared => self.cleared(answers),
+            DeviceEvent::Intermediate(status) => self.intermediate(status, answers),
+            DeviceEvent::Suspended(status) => self.suspended(status, answers),
+            DeviceEvent::Secondary(status) => self.secondary(status, answers),
+            DeviceEvent::Unsolicited(status) => self.unsolicited(status, answers),
+            DeviceEvent::Refused { deferred_cc, status } => self.refused(*deferred_cc, status, answers),
+        }
+    }
+
+    #[inline]
+    fn start_ended<R: Answers>(&mut self, status: &Status, sense: Option<Sense>, answers: &mut R) {
+        if self.has(CP) {
+            // A clear has overtaken it: the status is not presented. If the clear was not issued yet, it finds the device idle.
+            if self.phase == Phase::Running {
+                self.phase = Phase::Idle;
+            }
+            return;
+        }
+        if self.has(HP) {
+            return self.halted(status, answers);
+        }
+        let Some(start) = self.start.take() else {
+            return;
+        };
+        self.start_issued = false;
+        let good = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
+        let pending_pci = self.status & PCI;
+        let only_channel_end = status.device == DeviceStatus::CHANNEL_END && status.subchannel.is_empty();
+        let (activity, stctl) = if only_channel_end {
+            self.phase = Phase::AwaitingDeviceEnd;
+            self.secondary_tag = start.tag;
+            (DEVA, P | X)
+        } else {
+            self.phase = Phase::Idle;
+            let abnormal = status.device != good
+                || !status.subchannel.difference(SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION).is_empty();
+            (0, if abnormal { A | P | SEC | X } else { P | SEC | X })
+        };
+        self.word0 = (self.word0 & !ACTL) | activity | stctl;
+        self.ccw_address = status.ccw_address;
+        self.status = word2(status) | pending_pci;
+        if let Some(sense) = sense {
+            self.word0 |= EXTENDED;
+            self.sense = Some(sense);
+        }
+        self.final_with_status(start, answers);
+    }
+
+    fn halted<R: Answers>(&mut self, status: &Status, answers: &mut R) {
+        let Some(halt) = self.halt.take() else {
+            // A clear has taken the halt over; its own answer follows.
+            if self.phase == Phase::Halting {
+                self.phase = Phase::Idle;
+            }
+            return;
+        };
+        let issued = core::mem::replace(&mut self.start_issued, false);
+        if let Some(start) = self.start.take() {
+            self.absorbed(start, Disposition::AbsorbedByHalt, issued, answers);
+        }
+        self.phase = Phase::Idle;
+        let mut stctl = X;
+        if status.device.contains(DeviceStatus::CHANNEL_END) {
+            stctl |= P;
+        }
+        if status.device.contains(DeviceStatus::DEVICE_END) {
+            stctl |= SEC;
+        }
+        if status.device.intersects(DeviceStatus::UNIT_CHECK.union(DeviceStatus::UNIT_EXCEPTION)) || !status.subchannel.is_empty()
+        {
+            stctl |= A;
+        }
+        self.word0 = (self.word0 & !(ACTL | STCTL)) | stctl;
+        self.ccw_address = status.ccw_address;
+        self.status = word2(status);
+        self.final_with_status(halt, answers);
+    }
+
+    fn cleared<R: Answers>(&mut self, answers: &mut R) {
+        self.phase = Phase::Idle;
+        let issued = core::mem::replace(&mut self.start_issued, false);
+        if !self.has(CP) {
+            // The device only had to forget a program that was cancelled while suspended.
+            return;
+        }
+        if let Some(start) = self.start.take() {
+            self.absorbed(start, Disposition::AbsorbedByClear, issued, answers);
+        }
+        self.ccw_address = 0;
+        self.status = 0;
+        match self.clear.take() {
+            Some(clear) => {
+                self.word0 = C | X;
+                self.final_with_status(clear, answers);
+            }
+            // Nobody waits for this clear: the subchannel is being taken away.
+            None => self.word0 = 0,
+        }
+    }
+
+    /// Stops everything, as by a clear that nobody waits for: what was taken gets its final, the device is told to clear if it has anything.
+    pub fn stop<R: Answers>(&mut self, answers: &mut R) {
+        self.word0 = 0;
+        self.stacked = None;
+        if !self.start_issued {
+            if let Some(start) = self.start.take() {
+                self.absorbed(start, Disposition::AbsorbedByClear, false, answers);
+            }
+        }
+        for owed in [self.halt.take(), self.clear.take()].into_iter().flatten() {
+            self.absorbed(owed, Disposition::AbsorbedByClear, false, answers);
+        }
+        if self.phase != Phase::Idle {
+            self.word0 = C | CP;
+        }
+    }
+
+    fn intermediate<R: Answers>(&mut self, status: &Status, answers: &mut R) {
+        if self.has(CP | HP) || !self.has(S) {
+            return;
+        }
+        self.word0 |= I | X;
+        self.ccw_address = status.ccw_address;
+        self.status |= word2(status);
+        self.offer(answers);
+    }
+
+    fn suspended<R: Answers>(&mut self, status: &Status, answers: &mut R) {
+        self.phase = Phase::Suspended;
+        if self.has(CP | HP) || !self.has(S) {
+            return;
+        }
+        self.word0 = (self.word0 & !(SCHA | DEVA)) | SUSP;
+        self.ccw_address = status.ccw_address;
+        if !self.orb.control().contains(fctl_ringabi::arch::OrbControl::SUPPRESS_SUSPENDED) {
+            self.word0 |= I | X;
+            self.status |= word2(status);
+            self.offer(answers);
+        }
+    }
+
+    fn secondary<R: Answers>(&mut self, status: &Status, answers: &mut R) {
+        if self.phase != Phase::AwaitingDeviceEnd {
+            return;
+        }
+        self.phase = Phase::Idle;
+        if self.has(CP | HP) {
+            return;
+        }
+        self.word0 &= !DEVA;
+        if self.has(SP) {
+            // The next start was waiting for just this; the device end is told beside it.
+            if answers.uncharged_room() {
+                let scsw = Scsw::from_words([SEC | X, status.ccw_address, word2(status)]);
+                let mut answer = Answer::cc(CompletionKind::Secondary, self.nobody(self.secondary_tag), 0, self.intparm);
+                answer.flags = CompletionFlags::STATUS;
+                answer.scsw = scsw;
+                answers.post(&answer);
+            }
+            return;
+        }
+        self.word0 |= SEC | X;
+        self.status |= word2(status);
+        self.offer(answers);
+    }
+
+    fn unsolicited<R: Answers>(&mut self, status: &Status, answers: &mut R) {
+        if !self.operational {
+            return;
+        }
+        if self.has(X | FCTL) || self.phase != Phase::Idle {
+            self.stacked = Some(*status);
+            return;
+        }
+        self.word0 = A | X;
+        self.ccw_address = 0;
+        self.status = word2(status);
+        self.offer(answers);
+    }
+
+    fn refused<R: Answers>(&mut self, deferred_cc: u8, status: &Status, answers: &mut R) {
+        self.phase = Phase::Idle;
+        if self.has(CP) {
+            return;
+        }
+        if self.has(HP) {
+            return self.halted(&Status::default(), answers);
+        }
+        let Some(start) = self.start.take() else {
+            return;
+        };
+        self.start_issued = false;
+        self.word0 = (self.word0 & !(ACTL | STCTL | DEFERRED_CC)) | SP | A | X | (u32::from(deferred_cc) << 24 & DEFERRED_CC);
+        self.ccw_address = status.ccw_address;
+        self.status = word2(status);
+        self.final_with_status(start, answers);
+    }
+
+    /// The final of a function whose status has just been stored: with the status, or with the word that it is pending.
+    #[inline]
+    fn final_with_status<R: Answers>(&mut self, owed: Owed, answers: &mut R) {
+        let mut answer = Answer::cc(CompletionKind::Final, owed, 0, self.intparm);
+        answer.issued = self.issued_at;
+        if self.mode == StatusMode::Delivered {
+            self.put_status(&mut answer);
+            self.take_status();
+        }
+        answers.post(&answer);
+        if self.stacked.is_some() {
+            self.present_stacked(answers);
+        }
+    }
+
+    /// Status that no descriptor has paid for: delivered if there is room, else it stays pending.
+    fn offer<R: Answers>(&mut self, answers: &mut R) {
+        let tag = if self.has(S) {
+            self.start.map_or(0, |start| start.tag)
+        } else if self.has(SEC) {
+            self.secondary_tag
+        } else {
+            0
+        };
+        if !answers.uncharged_room() {
+            return;
+        }
+        let kind = match self.mode {
+            StatusMode::Held => CompletionKind::InterruptionPending,
+            StatusMode::Delivered if self.has(I) => CompletionKind::Intermediate,
+            StatusMode::Delivered if self.has(SEC) => CompletionKind::Secondary,
+            StatusMode::Delivered => CompletionKind::Unsolicited,
+        };
+        let mut answer = Answer::cc(kind, self.nobody(tag), 0, self.intparm);
+        if self.mode == StatusMode::Delivered {
+            self.put_status(&mut answer);
+            self.take_status();
+        }
+        answers.post(&answer);
+    }
+
+    /// True if status is pending that could not be delivered for want of room.
+    #[inline]
+    pub fn has_undelivered(&self) -> bool {
+        self.mode == StatusMode::Delivered && self.has(X)
+    }
+
+    /// Tries again to deliver status that is pending for want of room.
+    pub fn deliver<R: Answers>(&mut self, answers: &mut R) {
+        if self.has_undelivered() {
+            self.offer(answers);
+        }
+    }
+
+    fn present_stacked<R: Answers>(&mut self, answers: &mut R) {
+        if !self.has(X | FCTL) && self.phase == Phase::Idle {
+            if let Some(status) = self.stacked.take() {
+                self.unsolicited(&status, answers);
+            }
+        }
+    }
+
+    /// An answer that belongs to no descriptor still has a place in the same form.
+    const fn nobody(&self, tag: u64) -> Owed {
+        Owed { tag, posted: 0, taken: 0, flags: DescriptorFlags::empty(), operation: Operation::Test }
+    }
+
+    /// Puts SCSW, and ESW and ECW where there is something in them, into an answer.
+    #[inline]
+    pub(super) fn put_status(&self, answer: &mut Answer) {
+        answer.flags |= CompletionFlags::STATUS;
+        answer.scsw = self.scsw();
+        if self.has(A) {
+            let (esw, ecw) = match &self.sense {
+                Some(sense) if self.has(EXTENDED) => (Esw::format1(LPUM).with_erw(Erw::concurrent_sense(32)), Ecw(*sense)),
+                _ => (Esw::format1(LPUM), Ecw::default()),
+            };
+            answer.extension = Some(Extension::Irb { esw, ecw });
+        }
+    }
+
+    /// What TEST SUBCHANNEL clears (reference: "What TSCH clears").
+    #[inline]
+    pub(super) fn take_status(&mut self) {
+        if self.word0 & STCTL == I | X {
+            if self.has(SUSP) {
+                self.word0 &= if self.has(H) { !(FCTL | RP | SP | HP | CP | SUSP) } else { !RP };
+                self.word0 &= !PATH_NOT_OPERATIONAL;
+            }
+            self.word0 &= !STCTL;
+            return;
+        }
+        self.word0 &= !(FCTL | RP | SP | HP | CP | SUSP | STCTL | PATH_NOT_OPERATIONAL | EXTENDED | DEFERRED_CC);
+        self.sense = None;
+    }
+}
