@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Emulated devices: the interpreter of channel programs (Principles of Operation ch. 15), over a [`ControlUnit`].
+//!
+//! [`Emulated`] fetches CCWs, checks them, chains, finds the data and keeps count; the control unit judges commands. It is a resumable
+//! state machine: a program that waits for I/O holds no thread, and one that is long without I/O gives way after
+//! [`Limits::ccws_per_call`] CCWs (through the timer) and goes on in the next turn.
+//!
+//! Data goes straight between the volume and guest memory: the storage areas of a command's data-chained CCWs are gathered into the engine
+//! slot's segments, one operation per *piece* of at most [`Limits::stop_grain`] bytes. Halt and clear act between pieces; with a piece in the
+//! kernel they ask for its cancellation and are answered when it has really ended.
+//!
+//! # What differs from a channel
+//! * Storage keys and the address limit are not enforced; a hypervisor's guest has no keys here.
+//! * The initial-status interruption (ORB.I) is not given: Z stays 0, which architecture allows by accumulating status into the end.
+//! * A data address outside the memory is found when its piece is gathered; nothing of that CCW's (or IDAW's) range is moved then, the ranges
+//!   before are.
+//! * Command retry, device end apart from channel end, and read backward are not there; no unit has them yet.
+
+mod area;
+mod control_unit;
+mod moving;
+mod program;
+mod scratch;
+
+pub use control_unit::{
+    Action, ControlUnit, Direction, Fault, Transfer, UnitBytes, ENDED_WELL, ENDED_WITH_CHECK, MOST_UNIT_BYTES,
+};
+
+use super::{Capabilities, DeviceContext, DeviceEvent, Sense, Status, SubchannelDevice};
+use crate::engine::OperationResult;
+use crate::memory::Memory;
+use area::Range;
+use fctl_ringabi::arch::{DeviceStatus, Orb, SubchannelStatus};
+use moving::Moving;
+use program::{Chaining, Fetched, Program, ProgramCheck};
+use scratch::Scratch;
+
+/// How much of one program is done at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes of one operation: what a halt may have to wait for.
+    pub stop_grain: u32,
+    /// The most command-chained CCWs in one call.
+    pub ccws_per_call: u32,
+    /// The most CCWs, TICs among them, without any data moved; one more is a program check. It ends loops that would never end.
+    pub ccws_without_data: u32,
+}
+
+impl Default for Limits {
+    /// 256 KiB, 64 and 1024.
+    fn default() -> Self {
+        Self { stop_grain: 256 << 10, ccws_per_call: 64, ccws_without_data: 1024 }
+    }
+}
+
+/// Where a start stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// There is none.
+    Idle,
+    /// The next command is to be fetched. Between calls: the program gave way and waits for the timer.
+    Fetch(Chaining),
+    /// The next piece of a [`Transfer`] is to be gathered. Never between calls.
+    Move,
+    /// An operation is in the kernel.
+    InFlight,
+    /// Waits for RESUME SUBCHANNEL.
+    Suspended,
+}
+
+/// What was asked for while an operation was in the kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    Halt,
+    Clear,
+}
+
+/// An emulated device: a control unit behind the interpreter of channel programs.
+pub struct Emulated<U> {
+    unit: U,
+    limits: Limits,
+    phase: Phase,
+    stop: Option<Stop>,
+    program: Program,
+    moving: Moving,
+    bytes: UnitBytes,
+    scratch: Scratch,
+}
+
+impl<U: ControlUnit> Emulated<U> {
+    /// A device with the default limits.
+    pub fn new(unit: U) -> Self {
+        Self::with_limits(unit, Limits::default())
+    }
+
+    /// A device with limits of its own. A limit of 0 counts as 1.
+    pub fn with_limits(unit: U, limits: Limits) -> Self {
+        let limits = Limits {
+            stop_grain: limits.stop_grain.max(1),
+            ccws_per_call: limits.ccws_per_call.max(1),
+            ccws_without_data: limits.ccws_without_data.max(1),
+        };
+        Self {
+            unit,
+            limits,
+            phase: Phase::Idle,
+            stop: None,
+            program: Program::none(),
+            moving: Moving::nothing(),
+            bytes: [0; MOST_UNIT_BYTES],
+            scratch: Scratch::new(),
+        }
+    }
+
+    /// The control unit.
+    pub fn unit(&self) -> &U {
+        &self.unit
+    }
+
+    /// Goes on as far as possible: until the program ends, waits, suspends, or has had its share of this turn.
+    fn run(&mut self, cx: &mut DeviceContext<'_>) {
+        let mut share = self.limits.ccws_per_call;
+        loop {
+            match self.phase {
+                Phase::Fetch(_) if share == 0 => {
+                    *cx.timer = Some(cx.now);
+                    break;
+                }
+                Phase::Fetch(chaining) => {
+                    share -= 1;
+                    self.next_command(cx, chaining);
+                }
+                Phase::Move => self.move_piece(cx),
+                Phase::Idle | Phase::InFlight | Phase::Suspended => break,
+            }
+        }
+        if self.program.pci && self.phase != Phase::Idle {
+            self.tell_pci(cx);
+        }
+    }
+
+    fn next_command(&mut self, cx: &mut DeviceContext<'_>, chaining: Chaining) {
+        match self.program.fetch(cx.memory, chaining) {
+            Ok(Fetched::InControl) => self.execute(cx),
+            Ok(Fetched::Suspend) => {
+                self.phase = Phase::Suspended;
+                if self.program.pci {
+                    self.tell_pci(cx);
+                }
+                cx.events.push(DeviceEvent::Suspended(Status { ccw_address: self.program.reported(), ..Status::default() }));
+            }
+            // The device has no part in it: its status is empty.
+            Err(check) => self.program_check(cx, check, DeviceStatus::empty()),
+        }
+    }
+
+    fn execute(&mut self, cx: &mut DeviceContext<'_>) {
+        let command = self.program.ccw.command;
+        match self.unit.command(command, &mut self.bytes) {
+            Action::Immediate(status) => self.immediate(cx, status),
+            Action::Check => self.end(cx, ENDED_WITH_CHECK, SubchannelStatus::empty()),
+            Action::Busy => self.end(cx, DeviceStatus::BUSY, SubchannelStatus::empty()),
+            Action::Send { length } => {
+                let bytes = self.bytes.get(..length).unwrap_or(&self.bytes);
+                let sent = walk(&mut self.program, cx.memory, bytes.len(), |range, from| {
+                    let part = bytes.get(from..from + range.length as usize).unwrap_or_default();
+                    range.address.is_none_or(|address| cx.memory.store(address, part).is_ok())
+                });
+                match sent {
+                    Ok(sent) => self.complete(cx, ENDED_WELL, sent < bytes.len()),
+                    Err(check) => self.program_check(cx, check, ENDED_WELL),
+                }
+            }
+            Action::Receive { length } => {
+                let length = length.min(MOST_UNIT_BYTES);
+                let bytes = &mut self.bytes;
+                let received = walk(&mut self.program, cx.memory, length, |range, from| {
+                    let part = bytes.get_mut(from..from + range.length as usize).unwrap_or_default();
+                    range.address.is_none_or(|address| cx.memory.fetch_into(address, part).is_ok())
+                });
+                match received {
+                    Ok(received) => {
+                        let status = self.unit.received(command, self.bytes.get(..received).unwrap_or_default());
+                        self.complete(cx, status, received < length);
+                    }
+                    Err(check) => self.program_check(cx, check, ENDED_WELL),
+                }
+            }
+            Action::Move(transfer) => {
+                self.moving = Moving::begin(transfer, &self.program);
+                self.phase = Phase::Move;
+            }
+        }
+    }
+
+    /// An immediate command has ended: no data, so only some programs mind a count.
+    fn immediate(&mut self, cx: &mut DeviceContext<'_>, status: DeviceStatus) {
+        let ccw = self.program.ccw;
+        let incorrect = self.program.minds_immediate_length() && ccw.count != 0 && !ccw.suppresses_length();
+        self.chain_or_end(cx, status, incorrect);
+    }
+
+    /// A command with data has ended. `more`: the unit had more data, or wanted more, than the CCWs took.
+    fn complete(&mut self, cx: &mut DeviceContext<'_>, status: DeviceStatus, more: bool) {
+        let ccw = self.program.ccw;
+        // With CD still on, the CCWs chained after this one were not used up.
+        let differs = more || self.program.area.left() != 0 || ccw.chains_data();
+        self.chain_or_end(cx, status, differs && !ccw.suppresses_length());
+    }
+
+    fn chain_or_end(&mut self, cx: &mut DeviceContext<'_>, status: DeviceStatus, incorrect_length: bool) {
+        let unusual = status - DeviceStatus::STATUS_MODIFIER != ENDED_WELL;
+        if unusual || !(incorrect_length || self.program.ccw.chains_command()) {
+            self.end(cx, status, SubchannelStatus::empty());
+        } else if incorrect_length {
+            self.end(cx, status, SubchannelStatus::INCORRECT_LENGTH);
+        } else {
+            self.program.chain_command(status.contains(DeviceStatus::STATUS_MODIFIER));
+            self.phase = Phase::Fetch(Chaining::Command);
+        }
+    }
+
+    fn program_check(&mut self, cx: &mut DeviceContext<'_>, check: ProgramCheck, device: DeviceStatus) {
+        self.end_with(
+            cx,
+            Status {
+                device,
+                subchannel: SubchannelStatus::PROGRAM_CHECK,
+                ccw_address: program::report(check.at),
+                residual: self.residual(),
+            },
+        );
+    }
+
+    fn end(&mut self, cx: &mut DeviceContext<'_>, device: DeviceStatus, subchannel: SubchannelStatus) {
+        let status = Status { device, subchannel, ccw_address: self.program.reported(), residual: self.residual() };
+        self.end_with(cx, status);
+    }
+
+    /// The one place where a start ends by itself. A PCI that nobody was told yet goes with the ending status.
+    fn end_with(&mut self, cx: &mut DeviceContext<'_>, mut status: Status) {
+        status.subchannel.set(SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION, self.program.pci);
+        self.program.pci = false;
+        self.phase = Phase::Idle;
+        cx.events.push(DeviceEvent::Ended(status));
+    }
+
+    fn tell_pci(&mut self, cx: &mut DeviceContext<'_>) {
+        self.program.pci = false;
+        cx.events.push(DeviceEvent::Intermediate(Status {
+            subchannel: SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION,
+            ccw_address: self.program.reported(),
+            ..Status::default()
+        }));
+    }
+
+    fn residual(&self) -> u16 {
+        // An area never has more left than the CCW's count.
+        u16::try_from(self.program.area.left()).unwrap_or(u16::MAX)
+    }
+
+    /// Performs a halt or a clear; nothing is in the kernel.
+    fn stopped(&mut self, cx: &mut DeviceContext<'_>, stop: Stop) {
+        let active = self.phase != Phase::Idle;
+        self.phase = Phase::Idle;
+        self.program.pci = false;
+        match stop {
+            Stop::Halt => {
+                let ccw_address = if active { self.program.reported() } else { 0 };
+                cx.events.push(DeviceEvent::Halted(Status { ccw_address, ..Status::default() }));
+            }
+            Stop::Clear => {
+                self.unit.reset();
+                cx.events.push(DeviceEvent::Cleared);
+            }
+        }
+    }
+
+    fn stop(&mut self, cx: &mut DeviceContext<'_>, stop: Stop) {
+        if self.phase != Phase::InFlight {
+            self.stopped(cx, stop);
+            return;
+        }
+        if self.stop != Some(Stop::Clear) {
+            self.stop = Some(stop);
+        }
+        if let Some(slot) = cx.slot {
+            cx.engine.cancel(slot);
+        }
+    }
+}
+
+impl<U: ControlUnit> SubchannelDevice for Emulated<U> {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ENGINE | Capabilities::RESUME
+    }
+
+    fn start(&mut self, cx: &mut DeviceContext<'_>, orb: &Orb) {
+        debug_assert_eq!(self.phase, Phase::Idle, "a subchannel has one start at a time");
+        self.program = Program::new(orb, self.limits.ccws_without_data);
+        self.stop = None;
+        self.unit.begin();
+        self.phase = Phase::Fetch(Chaining::Start);
+        self.run(cx);
+    }
+
+    fn resume(&mut self, cx: &mut DeviceContext<'_>) {
+        if self.phase == Phase::Suspended {
+            self.program.resume();
+            self.unit.begin();
+            self.phase = Phase::Fetch(Chaining::Command);
+            self.run(cx);
+        }
+    }
+
+    fn halt(&mut self, cx: &mut DeviceContext<'_>) {
+        self.stop(cx, Stop::Halt);
+    }
+
+    fn clear(&mut self, cx: &mut DeviceContext<'_>) {
+        self.stop(cx, Stop::Clear);
+    }
+
+    fn operation_ended(&mut self, cx: &mut DeviceContext<'_>, result: OperationResult) {
+        if self.phase != Phase::InFlight {
+            return;
+        }
+        // A stop that was asked for is performed even if the operation moved all its bytes.
+        if let Some(stop) = self.stop.take() {
+            self.stopped(cx, stop);
+            return;
+        }
+        self.phase = Phase::Move;
+        self.piece_ended(cx, result);
+        self.run(cx);
+    }
+
+    fn timer(&mut self, cx: &mut DeviceContext<'_>) {
+        // A timer of an earlier start may come late; only a program that gave way waits for one.
+        if matches!(self.phase, Phase::Fetch(_)) {
+            self.run(cx);
+        }
+    }
+
+    fn take_sense(&mut self) -> Option<Sense> {
+        self.unit.take_sense()
+    }
+}
+
+/// Walks `length` bytes of the storage areas of a command, through data chaining, as far as the CCWs reach. `visit` gets each range and
+/// how many bytes came before it; false from it means that the range is not in the guest's memory.
+fn walk(
+    program: &mut Program,
+    memory: &Memory,
+    length: usize,
+    mut visit: impl FnMut(Range, usize) -> bool,
+) -> Result<usize, ProgramCheck> {
+    let mut walked = 0;
+    while walked < length {
+        if program.area.left() == 0 {
+            if !program.ccw.chains_data() {
+                break;
+            }
+            program.fetch(memory, Chaining::Data)?;
+        }
+        let bad = ProgramCheck { at: program.at };
+        let most = u32::try_from(length - walked).unwrap_or(u32::MAX);
+        let range = program.area.range(memory, most).map_err(|_| bad)?;
+        if !visit(range, walked) {
+            return Err(bad);
+        }
+        program.area.consume(range.length);
+        program.moved();
+        walked += range.length as usize;
+    }
+    Ok(walked)
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Volumes: the files and block devices that DASDs stand on.
+//!
+//! A [`Volume`] is opened once and shared ([`Arc`](std::sync::Arc)) by every subchannel that stands for it. It does no I/O of its own: it
+//! names the operations ([`Operation`]) that an engine performs. The open file that carries the I/O also carries the lock that
+//! keeps a second dispatcher away, so the lock lasts exactly as long as the volume can be written.
+
+mod error;
+mod lock;
+mod open;
+
+use crate::engine::{Operation, Segments};
+use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+pub use error::VolumeError;
+
+/// Bytes in a block. Every volume is a whole number of blocks.
+pub const BLOCK_BYTES: u64 = 512;
+
+/// When a write counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Durability {
+    /// When it is on stable storage. FBA DASD has no flush command, so nothing less keeps what a guest was told was written.
+    #[default]
+    Writethrough,
+    /// When the host's cache has it: faster, and a crash of the host loses writes that the guest was told were done.
+    Writeback,
+}
+
+/// Whether the host's page cache stands between guest and medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum Cache {
+    /// It does.
+    #[default]
+    Buffered,
+    /// It does not (`O_DIRECT`) for each operation whose offset and whose pieces of guest memory are all aligned to what the file demands; an
+    /// operation that is not aligned so goes through the page cache. The kernel keeps the two views of the file coherent.
+    Direct,
+}
+
+/// How to open a volume. The default is the safest: writethrough, buffered, writable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub struct VolumeOptions {
+    /// When a write counts as done.
+    pub durability: Durability,
+    /// Whether the host's page cache is used.
+    pub cache: Cache,
+    /// Commands that write get a unit check, and other dispatchers may read the volume too.
+    pub read_only: bool,
+}
+
+/// The second open file of a volume opened with [`Cache::Direct`].
+#[derive(Debug)]
+struct Direct {
+    file: OwnedFd,
+    /// What offsets, addresses and lengths must be a multiple of.
+    alignment: usize,
+}
+
+/// An open, locked volume.
+#[derive(Debug)]
+pub struct Volume {
+    name: String,
+    bytes: u64,
+    options: VolumeOptions,
+    file: OwnedFd,
+    direct: Option<Direct>,
+    /// Which initiator has reserved the volume; 0 is none.
+    reserved_by: AtomicU32,
+}
+
+impl Volume {
+    /// The path it was opened by.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Size in bytes, a multiple of [`BLOCK_BYTES`].
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Size in blocks of [`BLOCK_BYTES`].
+    pub fn blocks(&self) -> u64 {
+        self.bytes / BLOCK_BYTES
+    }
+
+    /// How it was opened.
+    pub fn options(&self) -> VolumeOptions {
+        self.options
+    }
+
+    /// The open file that carries the lock and the buffered operations.
+    pub fn file(&self) -> RawFd {
+        self.file.as_raw_fd()
+    }
+
+    /// The open file of the direct operations; there is one with [`Cache::Direct`] only.
+    pub fn direct_file(&self) -> Option<RawFd> {
+        self.direct.as_ref().map(|direct| direct.file.as_raw_fd())
+    }
+
+    /// True if a write must be on stable storage before it counts as done.
+    #[inline]
+    pub fn is_durable(&self) -> bool {
+        self.options.durability == Durability::Writethrough
+    }
+
+    /// The operation that reads at byte `offset` into `segments`.
+    #[inline]
+    pub fn read(&self, offset: u64, segments: &Segments) -> Operation {
+        Operation::Read { file: self.file_for(offset, segments), offset }
+    }
+
+    /// The operation that writes `segments` at byte `offset`; durable by itself if the volume is.
+    #[inline]
+    pub fn write(&self, offset: u64, segments: &Segments) -> Operation {
+        Operation::Write { file: self.file_for(offset, segments), offset, durable: self.is_durable() }
+    }
+
+    /// The operation that makes a range read as zeros. Where [`is_durable`](Self::is_durable), [`sync`](Self::sync) must follow.
+    #[inline]
+    pub fn zero(&self, offset: u64, length: u64) -> Operation {
+        Operation::Zero { file: self.file(), offset, length }
+    }
+
+    /// The operation that brings earlier operations to stable storage.
+    #[inline]
+    pub fn sync(&self) -> Operation {
+        Operation::Sync { file: self.file() }
+    }
+
+    /// Which of the two open files can perform an operation.
+    #[inline]
+    fn file_for(&self, offset: u64, segments: &Segments) -> RawFd {
+        match &self.direct {
+            Some(direct) if offset % direct.alignment as u64 == 0 && segments.aligned(direct.alignment) => {
+                direct.file.as_raw_fd()
+            }
+            _ => self.file(),
+        }
+    }
+
+    /// Reserves the volume for an initiator (not 0). False if another one has it.
+    pub fn reserve(&self, initiator: u32) -> bool {
+        // Relaxed: the word stands for itself; no other memory is published by it.
+        match self.reserved_by.compare_exchange(0, initiator, Ordering::Relaxed, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(holder) => holder == initiator,
+        }
+    }
+
+    /// Reserves the volume for an initiator (not 0), whoever has it.
+    pub fn reserve_unconditionally(&self, initiator: u32) {
+        self.reserved_by.store(initiator, Ordering::Relaxed);
+    }
+
+    /// Gives up an initiator's reservation, if it has one.
+    pub fn release(&self, initiator: u32) {
+        let _ = self.reserved_by.compare_exchange(initiator, 0, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// True if another initiator has reserved the volume.
+    #[inline]
+    pub fn is_reserved_against(&self, initiator: u32) -> bool {
+        let holder = self.reserved_by.load(Ordering::Relaxed);
+        holder != 0 && holder != initiator
+    }
+}
+
+#[cfg(test)]
+mod tests;

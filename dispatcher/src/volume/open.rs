@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Opening a volume: what is looked at, in which order, and what is refused.
+
+use super::lock::{lock, LockError, Sharing};
+use super::{Cache, Direct, Volume, VolumeError, VolumeOptions, BLOCK_BYTES};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags};
+use rustix::io::Errno;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::path::Path;
+use std::sync::atomic::AtomicU32;
+
+/// The alignment that suits all but exotic files, where the kernel does not tell (before Linux 6.1).
+const USUAL_ALIGNMENT: usize = 4096;
+
+impl Volume {
+    /// Opens and locks a plain file or a block device.
+    ///
+    /// # Errors
+    /// Every reason has its own [`VolumeError`], which says what would be accepted.
+    pub fn open(path: impl AsRef<Path>, options: VolumeOptions) -> Result<Self, VolumeError> {
+        let path = path.as_ref();
+        // Looked at before it is opened, because opening some special files does something.
+        let found = rustix::fs::stat(path).map_err(|error| not_opened(path, error))?;
+        check_kind(path, found.st_mode)?;
+        let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        // Not blocking, in case that it has become a FIFO meanwhile.
+        let file = match rustix::fs::open(path, access | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()) {
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if !options.read_only && is_readable(path) => {
+                return Err(VolumeError::ReadOnly { path: path.into() });
+            }
+            opened => opened.map_err(|error| not_opened(path, error))?,
+        };
+        let opened = rustix::fs::fstat(&file).map_err(|error| host(path, "look at the open file", error))?;
+        check_kind(path, opened.st_mode)?;
+        // With O_NONBLOCK left on, io_uring would refuse every operation that cannot be performed at once.
+        let flags = rustix::fs::fcntl_getfl(&file).map_err(|error| host(path, "read the flags of the open file", error))?;
+        rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)
+            .map_err(|error| host(path, "set the flags of the open file", error))?;
+        let sharing = if options.read_only { Sharing::Shared } else { Sharing::Exclusive };
+        lock(file.as_fd(), sharing).map_err(|error| match error {
+            LockError::Held(pid) => VolumeError::InUse { path: path.into(), pid },
+            LockError::Host(source) => VolumeError::Host { path: path.into(), what: "lock the open file", source },
+        })?;
+        // The size is taken under the lock, and by seeking, which works for block devices as well.
+        let bytes = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|error| host(path, "find out the size", error))?;
+        if bytes == 0 {
+            return Err(VolumeError::Empty { path: path.into() });
+        }
+        if bytes % BLOCK_BYTES != 0 {
+            return Err(VolumeError::Size { path: path.into(), bytes });
+        }
+        let direct = match options.cache {
+            Cache::Buffered => None,
+            Cache::Direct => Some(open_direct(path, &file, access)?),
+        };
+        let name = path.display().to_string();
+        Ok(Self { name, bytes, options, file, direct, reserved_by: AtomicU32::new(0) })
+    }
+}
+
+/// Opens the very file that is open already once more, for direct I/O: by descriptor, since the path may name another one by now.
+fn open_direct(path: &Path, file: &OwnedFd, access: OFlags) -> Result<Direct, VolumeError> {
+    let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let direct =
+        rustix::fs::open(again, access | OFlags::CLOEXEC | OFlags::DIRECT, Mode::empty()).map_err(|error| match error {
+            Errno::INVAL => VolumeError::NoDirect { path: path.into() },
+            error => host(path, "open the file for direct I/O", error),
+        })?;
+    let told = rustix::fs::statx(&direct, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
+    let alignment = match told {
+        Some(told) if told.stx_mask & StatxFlags::DIOALIGN.bits() != 0 => {
+            // Zero means that the kernel would not really do direct I/O on this file.
+            if told.stx_dio_offset_align == 0 || told.stx_dio_mem_align == 0 {
+                return Err(VolumeError::NoDirect { path: path.into() });
+            }
+            told.stx_dio_offset_align.max(told.stx_dio_mem_align) as usize
+        }
+        _ => USUAL_ALIGNMENT,
+    };
+    Ok(Direct { file: direct, alignment })
+}
+
+fn check_kind(path: &Path, mode: u32) -> Result<(), VolumeError> {
+    let kind = match FileType::from_raw_mode(mode) {
+        FileType::RegularFile | FileType::BlockDevice => return Ok(()),
+        FileType::Directory => "directory",
+        FileType::CharacterDevice => "character device",
+        FileType::Fifo => "FIFO",
+        FileType::Socket => "socket",
+        _ => "special file",
+    };
+    Err(VolumeError::WrongKind { path: path.into(), kind })
+}
+
+fn is_readable(path: &Path) -> bool {
+    rustix::fs::open(path, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()).is_ok()
+}
+
+fn not_opened(path: &Path, error: Errno) -> VolumeError {
+    match error {
+        Errno::NOENT | Errno::NOTDIR => VolumeError::Missing { path: path.into() },
+        Errno::ISDIR => VolumeError::WrongKind { path: path.into(), kind: "directory" },
+        Errno::ACCESS | Errno::PERM => VolumeError::Permission { path: path.into() },
+        error => host(path, "open it", error),
+    }
+}
+
+fn host(path: &Path, what: &'static str, error: Errno) -> VolumeError {
+    VolumeError::Host { path: path.into(), what, source: error.into() }
+}

@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Whatever a guest puts into its memory: no panic, no segment outside it, and exactly one end for each start.
+
+mod channel_program_support;
+use channel_program_support::*;
+use fctl_dispatcher::device::fba::FbaUnit;
+use fctl_dispatcher::device::DeviceEvent;
+use fctl_ringabi::arch::Orb;
+use proptest::prelude::*;
+
+/// What the guest does after a start, between the turns of the dispatcher.
+#[derive(Clone, Copy, Debug)]
+enum Move {
+    Step,
+    Halt,
+    Clear,
+    Resume,
+}
+
+fn a_move() -> impl Strategy<Value = Move> {
+    prop_oneof![6 => Just(Move::Step), 1 => Just(Move::Halt), 1 => Just(Move::Clear), 2 => Just(Move::Resume)]
+}
+
+/// A CCW in either format that has a chance to get somewhere.
+fn a_ccw(format_1: bool) -> impl Strategy<Value = [u8; 8]> {
+    let command = prop_oneof![
+        prop::sample::select(&[0x02_u8, 0x03, 0x04, 0x08, 0x14, 0x41, 0x42, 0x43, 0x63, 0x64, 0x94, 0xB4, 0xE4][..]),
+        any::<u8>()
+    ];
+    let flags = prop_oneof![
+        prop::sample::select(&[CC, CC | SLI, CD, CD | SKIP, SLI, CC | IDA, CC | SLI | MIDA, CC | PCI][..]),
+        any::<u8>()
+    ];
+    let count = prop_oneof![Just(8_u16), Just(16), Just(512), Just(1024), Just(0), any::<u16>()];
+    let address = prop_oneof![
+        Just(EXTENT),
+        Just(LOCATE),
+        (0..64_u32).prop_map(|n| PROGRAM + 8 * n),
+        (0..0x400_u32).prop_map(|n| 0x8000 + 4 * n),
+        0..0x20_0000_u32,
+        (0x1FF_FF00_u32..0x210_0100),
+        any::<u32>()
+    ];
+    (command, flags, count, address).prop_map(move |(command, flags, count, address)| {
+        let ccw = ccw(command, flags, count, address);
+        if format_1 {
+            ccw.to_format1()
+        } else {
+            ccw.to_format0()
+        }
+    })
+}
+
+fn play(disk: &mut Machine<FbaUnit>, orb: Orb, moves: &[Move]) {
+    disk.events.clear();
+    disk.start(orb);
+    let mut cleared_or_halted = 0;
+    for &a_move in moves {
+        let ended = disk.events.iter().any(is_end);
+        match a_move {
+            _ if ended => break,
+            Move::Step => drop(disk.step()),
+            Move::Resume => disk.resume(),
+            Move::Halt | Move::Clear => {
+                cleared_or_halted += 1;
+                if matches!(a_move, Move::Halt) {
+                    disk.halt();
+                } else {
+                    disk.clear();
+                }
+                break;
+            }
+        }
+    }
+    // A loop that moves data never ends by itself, nor does a suspended program.
+    for _ in 0..300 {
+        if !disk.step() {
+            break;
+        }
+    }
+    if !disk.events.iter().any(is_end) && cleared_or_halted == 0 {
+        disk.halt();
+    }
+    // A stop waits for one operation at most.
+    disk.step();
+    let ends: Vec<_> = disk.events.iter().filter(|event| is_end(event)).collect();
+    assert!(matches!(ends[..], [_]), "{ends:?}");
+    if let [DeviceEvent::Ended(status)] = ends[..] {
+        assert_eq!(status.ccw_address & 0x8000_0000, 0);
+    }
+    while disk.step() {}
+    assert_eq!(disk.events.iter().filter(|event| is_end(event)).count(), 1, "nothing after the end");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn programs_that_nearly_make_sense(
+        (format_1, ccws) in any::<bool>().prop_flat_map(|one| (Just(one), prop::collection::vec(a_ccw(one), 1..40))),
+        control in any::<u32>(),
+        operation in prop::sample::select(&[1_u8, 2, 5, 6, 4, 0][..]),
+        list in prop::collection::vec(prop_oneof![any::<u8>(), Just(0)], 0..512),
+        moves in prop::collection::vec(a_move(), 0..30),
+        most in prop_oneof![Just(usize::MAX), 1..2000_usize],
+    ) {
+        let (mut disk, _file) = fba(40);
+        disk.engine.scratch_expected = true;
+        disk.engine.most = most;
+        disk.locate(operation, 1, 7);
+        disk.put(0x8000, &list);
+        // Most programs begin as programs for this disk do.
+        let prefix = [ccw(0x63, CC, 16, EXTENT), ccw(0x43, CC, 8, LOCATE)];
+        let mut bytes: Vec<u8> = if control & 2 == 0 {
+            prefix.iter().flat_map(|ccw| if format_1 { ccw.to_format1() } else { ccw.to_format0() }).collect()
+        } else {
+            Vec::new()
+        };
+        bytes.extend(ccws.concat());
+        disk.put(PROGRAM, &bytes);
+        let format = if format_1 { 0x0080_0000 } else { 0 };
+        let orb = Orb::from_words([0, control & !0x0080_0000 | format, PROGRAM]);
+        play(&mut disk, orb, &moves);
+    }
+
+    #[test]
+    fn arbitrary_bytes(
+        memory in prop::collection::vec(any::<u8>(), 0..4096),
+        words in any::<[u32; 3]>(),
+        near in any::<bool>(),
+        moves in prop::collection::vec(a_move(), 0..30),
+    ) {
+        let (mut disk, _file) = fba(40);
+        disk.engine.scratch_expected = true;
+        disk.put(0, &memory);
+        let cpa = if near { words[2] & 0xFF8 } else { words[2] };
+        play(&mut disk, Orb::from_words([words[0], words[1], cpa]), &moves);
+    }
+}
