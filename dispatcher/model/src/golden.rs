@@ -107,6 +107,8 @@ pub enum Step {
     Joins(Progress, Look),
     /// A step whose status is thrown away.
     Drops(Progress),
+    /// This step is not legal here.
+    Cannot(Progress),
     /// Nothing happens; the subchannel looks like this (STORE SUBCHANNEL).
     Shows(Look),
     /// Nothing happens; this start, or none, owns the start function.
@@ -170,6 +172,7 @@ fn check_step(state: &mut State, step: &Step) -> Result<(), String> {
             let found = may(state, progress)?;
             ok_if(fits_stored(found.stored, look, false), found)
         }
+        Step::Cannot(progress) => ok_if(!state.legal_progress().contains(&progress), *state),
         Step::Owner(owner) => ok_if(state.owner == owner, state.owner),
         Step::Is(expected) => ok_if(*state == expected, *state),
     }

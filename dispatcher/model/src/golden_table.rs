@@ -12,7 +12,7 @@ use Instruction::{Csch, Hsch, Msch, Rsch, Ssch, Stsch, Tsch, Xsch};
 use Progress::{
     Attention, Clear, DeferredCc1, DeferredCc3, DeviceEnd, Halt, InitialStatus, IssueStart, Pci, PresentStacked, Resume, Suspend,
 };
-use Step::{Do, Drops, Is, Joins, Owner, Quiet, Shows, Status, Stores, Withdraws};
+use Step::{Cannot, Do, Drops, Is, Joins, Owner, Quiet, Shows, Status, Stores, Withdraws};
 
 const NO_F: Fctl = Fctl::NONE;
 const S: Fctl = Fctl::START;
@@ -88,13 +88,15 @@ pub const GOLDEN: &[Golden] = &[
     g("unit check", "§3.3", e::active(PLAIN), &[Status(end(Ending::UnitCheck, false), look(S, NO_A, A_P_2_X).bytes(0x0E, 0))]),
     g("program check", "§3.3", e::active(PLAIN), &[Status(end(Ending::ProgramCheck, false), look(S, NO_A, A_P_2_X).bytes(0, 0x20))]),
     g("start waits for device end", "§2.2 (b)", e::DEVICE_ACTIVE, &[
-        Do(SB, 0), Shows(look(S, SP.with(DEVA), NO_X)), Drops(DeviceEnd), Shows(look(S, SP, NO_X)), Quiet(IssueStart), Owner(Some(2))]),
+        Do(SB, 0), Shows(look(S, SP.with(DEVA), NO_X)), Cannot(IssueStart), Drops(DeviceEnd), Shows(look(S, SP, NO_X)), Quiet(IssueStart), Owner(Some(2))]),
+    g("device end refuses the start that waits for it", "§3.5", e::DEVICE_ACTIVE, &[
+        Do(SB, 0), Status(DeferredCc1, look(S, SP, A_X).deferred(1, false).bytes(0x04, 0)), Withdraws(Tsch, 0), Shows(NOTHING), Do(SB, 0), Quiet(IssueStart)]),
     g("PCI of a long program", "§8.67", e::active(PLAIN), &[
         Status(Pci, look(S, SCHA_DEVA, I_X).bytes(0, 0x80)), Do(SB, 1), Do(Xsch, 1), Withdraws(Tsch, 0), Is(e::active(PLAIN)), Status(ENDS, NORMAL)]),
     g("PCI of a program that ends at once", "§8.68", e::active(PLAIN), &[
         Status(end(Ending::ChannelEndDeviceEnd, true), NORMAL.bytes(0x0C, 0x80)), Withdraws(Tsch, 0), Do(Tsch, 1)]),
     g("initial status", "§5.9", e::start_pending(SUSPENDABLE), &[
-        Quiet(IssueStart), Status(InitialStatus, look(S, SCHA_DEVA, I_X).z()), Withdraws(Tsch, 0), Status(ENDS, NORMAL)]),
+        Quiet(IssueStart), Status(InitialStatus, look(S, SCHA_DEVA, I_X).z()), Cannot(InitialStatus), Withdraws(Tsch, 0), Status(ENDS, NORMAL)]),
     g("initial status joins the ending status", "§5.9", e::active(SUSPENDABLE), &[
         Status(InitialStatus, look(S, SCHA_DEVA, I_X).z()),
         Joins(ENDS, look(S, NO_A, P_2_X.with(Stctl::INTERMEDIATE)).bytes(0x0C, 0).z()), Do(Hsch, 1), Withdraws(Tsch, 0), Shows(NOTHING)]),
@@ -106,6 +108,8 @@ pub const GOLDEN: &[Golden] = &[
     g("halt, device end afterwards", "§8.28", e::active(PLAIN), &[
         Do(Hsch, 0), Status(Halt(HaltEnding::DeviceStillActive), look(S_H, DEVA, X)), Withdraws(Tsch, 0), Shows(look(NO_F, DEVA, NO_X)),
         Status(DeviceEnd, look(NO_F, NO_A, X_2).bytes(4, 0))]),
+    g("halt between channel end and device end", "§3.2", e::DEVICE_ACTIVE, &[
+        Do(Hsch, 0), Cannot(ALONE), Status(Halt(HaltEnding::DeviceEnd), look(H, NO_A, X_2).bytes(4, 0)), Do(SA, 1), Withdraws(Tsch, 0), Shows(NOTHING)]),
     g("device ignores halt", "§3.2", e::active(PLAIN), &[
         Do(Hsch, 0), Status(Halt(HaltEnding::ChannelEndDeviceEnd), look(S_H, NO_A, P_2_X).bytes(0x0C, 0)), Do(Hsch, 1)]),
     g("halt in progress", "§8.29", e::HALT_PENDING, &[Do(Hsch, 2), Do(SB, 2), Do(Csch, 0), Status(Clear, CLEARED)]),
@@ -163,7 +167,7 @@ pub const GOLDEN: &[Golden] = &[
     g("attention while status is pending", "§3.5", e::STATUS_PENDING, &[
         Quiet(Attention), Shows(NORMAL), Withdraws(Tsch, 0), Status(PresentStacked, look(NO_F, NO_A, A_X).bytes(0x80, 0))]),
     g("attention meets a start", "§3.5", e::start_pending(PLAIN), &[
-        Quiet(Attention), Status(DeferredCc1, look(S, SP, A_X).deferred(1, false).bytes(0x80, 0)), Withdraws(Tsch, 0), Shows(NOTHING)]),
+        Quiet(Attention), Cannot(IssueStart), Status(DeferredCc1, look(S, SP, A_X).deferred(1, false).bytes(0x80, 0)), Withdraws(Tsch, 0), Shows(NOTHING)]),
     g("clear discards a stacked attention", "§4.3.7", e::STATUS_PENDING, &[
         Quiet(Attention), Withdraws(Csch, 0), Status(Clear, CLEARED), Withdraws(Tsch, 0), Shows(NOTHING), Status(Attention, look(NO_F, NO_A, A_X).bytes(0x80, 0))]),
 ];

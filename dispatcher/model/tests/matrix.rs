@@ -53,6 +53,27 @@ fn every_cell() {
     }
 }
 
+/// A deferred condition code is A+X too, but its start function is still there.
+#[test]
+fn a_refused_start_is_not_unsolicited_status() {
+    let mut state = start_pending(PLAIN);
+    state.progress(fctl_model::Progress::DeferredCc1);
+    assert_eq!(state.stctl, Stctl::ALERT.with(Stctl::PENDING));
+    assert_eq!(state.row(), Row::StatusPending);
+}
+
+/// A channel program that ended on its own leaves P+2+X with the start function; without a function only 2+X and A+X have rows of their own.
+#[test]
+fn status_without_a_function_is_secondary_or_unsolicited() {
+    for state in explore(State::IDLE, &ALPHABET).states {
+        if state.interruption && state.fctl.is_empty() {
+            assert!(matches!(state.row(), Row::SecondaryPending | Row::Unsolicited), "{state:?}");
+        }
+    }
+    let primary = State { fctl: Fctl::NONE, orb: fctl_model::OrbEcho::ZERO, owner: None, ..fctl_model::examples::STATUS_PENDING };
+    assert_eq!(primary.row(), Row::StatusPending);
+}
+
 #[test]
 fn r_depends_on_the_s_bit() {
     assert_eq!(start_pending(PLAIN).cc(Op::Rsch), 2);

@@ -145,3 +145,9 @@ fn a_step_that_is_not_legal_is_refused() {
     let mut state = State::IDLE;
     state.progress(Progress::IssueStart);
 }
+
+#[test]
+fn nothing_happens_to_a_subchannel_that_is_not_there() {
+    assert!(State::NOT_PROVIDED.legal_progress().is_empty());
+    assert!(State::NOT_VALID.legal_progress().is_empty());
+}
