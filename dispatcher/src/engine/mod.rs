@@ -19,6 +19,18 @@ pub use uring::{EngineCounters, UringEngine, UringError};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotId(pub(crate) u16);
 
+impl SlotId {
+    /// The slot with this index; for who implements an [`Engine`].
+    pub const fn new(index: u16) -> Self {
+        Self(index)
+    }
+
+    /// The index, from 0.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// What an engine can be asked to do. Offsets and lengths are in bytes; memory comes from the slot's [`Segments`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -94,6 +94,22 @@ impl Segments {
         self.used -= skipped;
     }
 
+    /// Drops everything after the first `bytes` bytes.
+    pub fn truncate(&mut self, bytes: usize) {
+        let mut room = bytes.min(self.bytes);
+        self.bytes = room;
+        let mut kept = 0;
+        for vector in &mut self.vectors[..self.used] {
+            if room == 0 {
+                break;
+            }
+            vector.iov_len = vector.iov_len.min(room);
+            room -= vector.iov_len;
+            kept += 1;
+        }
+        self.used = kept;
+    }
+
     /// The segments in the kernel's shape.
     #[inline]
     pub fn vectors(&self) -> &[libc::iovec] {
