@@ -56,6 +56,7 @@
 mod wire;
 
 pub mod arch;
+mod c_abi;
 mod completion;
 mod consumer;
 mod descriptor;
