@@ -1,0 +1,49 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# The checks that are too slow, or need too much of the machine, for `cargo test`. Each says what it ran and what came out;
+# what cannot run here says so by name.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+export PATH="$PWD/target/tools/bin:$PATH"
+bin=$PWD/target/release
+step() { printf '\n-- %s (%ss)\n' "$1" "$SECONDS"; }
+
+step "C header is what the code says"
+tools/header.sh --check
+
+step "at most 45 crates behind fctl-dispatcher, 5 behind fctl-ringabi"
+tools/count-crates.sh fctl-dispatcher 45
+tools/count-crates.sh fctl-ringabi 5
+
+step "memory model: the shipped ring code, and each weakened variant of it"
+tools/weaken.py
+
+step "release build"
+cargo build --release --workspace --quiet
+
+step "the demo"
+"$bin/fctl" demo --seconds 4
+
+step "each sabotage is found and named"
+for fault in lose double flip-bit clear-early skip-write; do
+    status=0
+    output=$("$bin/fctl" demo --seconds 2 --sabotage "$fault" 2>&1) || status=$?
+    printf '%-12s status %s: %s\n' "$fault" "$status" "$(printf '%s\n' "$output" | grep -m1 FAIL || true)"
+    [ "$status" -eq 1 ] && printf '%s\n' "$output" | grep -q FAIL
+done
+
+step "the final image, checked from seed and block number alone"
+volume=$(mktemp)
+truncate -s 32M "$volume"
+"$bin/fctl" demo --seconds 2 --volume "$volume" --seed 7 >/dev/null
+tools/check_image.py "$volume" 7
+rm -f "$volume"
+
+step "system calls: enters per turn and per start, others per second"
+tools/check-syscalls.sh
+
+step "unprivileged, 64 KiB of locked memory, one CPU"
+tools/check-unprivileged.sh
+
+step "the bench table"
+"$bin/fctl-bench" peers --quick
