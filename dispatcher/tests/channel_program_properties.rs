@@ -5,8 +5,10 @@ mod channel_program_support;
 use channel_program_support::*;
 use fctl_dispatcher::device::fba::FbaUnit;
 use fctl_dispatcher::device::DeviceEvent;
-use fctl_ringabi::arch::Orb;
+use fctl_ringabi::arch::{Ccw, Orb};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+use std::cell::Cell;
 
 /// What the guest does after a start, between the turns of the dispatcher.
 #[derive(Clone, Copy, Debug)]
@@ -92,8 +94,102 @@ fn play(disk: &mut Machine<FbaUnit>, orb: Orb, moves: &[Move]) {
     assert_eq!(disk.events.iter().filter(|event| is_end(event)).count(), 1, "nothing after the end");
 }
 
+/// A CCW that reads or writes blocks, in most cases properly.
+fn a_data_ccw(command: u8) -> impl Strategy<Value = Ccw> {
+    let flags = prop_oneof![
+        8 => Just(CD),
+        2 => Just(CD | SKIP),
+        2 => Just(CD | IDA),
+        1 => Just(CD | PCI),
+        1 => Just(CC | SLI),
+        1 => any::<u8>()
+    ];
+    let count = prop_oneof![8 => (1..9_u16).prop_map(|n| 512 * n), 1 => Just(0), 1 => any::<u16>()];
+    let address = prop_oneof![
+        8 => (0..0x800_u32).prop_map(|n| DATA + 512 * n),
+        4 => (0..0x40_u32).prop_map(|n| 0x8000 + 8 * n),
+        2 => 0..0x10_0000_u32,
+        1 => 0x1FF_FF00_u32..0x210_0100,
+        1 => any::<u32>()
+    ];
+    (flags, count, address).prop_map(move |(flags, count, address)| ccw(command, flags, count, address))
+}
+
+/// Entries of a list of IDAWs of either format: blocks, in most cases.
+fn an_idaw() -> impl Strategy<Value = [u8; 8]> {
+    prop_oneof![
+        6 => (0..0x200_u64).prop_map(|n| (u64::from(DATA) + 0x1000 * n).to_be_bytes()),
+        4 => (0..0x200_u32, 0..0x200_u32).prop_map(|(m, n)| {
+            (u64::from(DATA + 0x800 * m) << 32 | u64::from(DATA + 0x800 * n)).to_be_bytes()
+        }),
+        1 => any::<[u8; 8]>()
+    ]
+}
+
+const CASES: u32 = 400;
+
+fn config() -> ProptestConfig {
+    ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// Programs that define, locate and move data, more or less properly, from and to areas of all sorts.
+#[test]
+fn transfers_in_all_shapes() {
+    let shape = (prop::sample::select(&[1_u8, 5, 6, 6, 2][..]), any::<bool>()).prop_flat_map(|(operation, format_1)| {
+        let command = if operation & 1 == 1 { 0x41 } else { 0x42 };
+        let data = prop::collection::vec(a_data_ccw(command), 1..24);
+        (Just(operation), Just(format_1), data, prop::collection::vec(a_ccw(format_1), 0..4), 1..39_u16)
+    });
+    let rest = (
+        any::<u32>(),
+        prop::collection::vec(an_idaw(), 64),
+        prop::collection::vec(a_move(), 0..30),
+        prop_oneof![4 => Just(usize::MAX), 1 => 1..5000_usize],
+        prop::collection::vec(prop_oneof![Just(libc::EINTR), Just(libc::EIO), Just(libc::EOPNOTSUPP)], 0..2),
+    );
+    let moved = Cell::new(0);
+    let played = TestRunner::new(config()).run(
+        &(shape, rest),
+        |((operation, format_1, data, more, blocks), (control, list, moves, most, errors))| {
+            let (mut disk, file) = fba(40);
+            disk.engine.scratch_expected = true;
+            disk.engine.most = most;
+            disk.engine.injected.extend(errors.into_iter().map(|error: i32| Some(Err(error))));
+            let [define, locate] = disk.locate(operation, 1, blocks);
+            if operation == 2 {
+                disk.put(LOCATE, &locate_bytes(2, 40, blocks, 0));
+            }
+            disk.put(0x8000, &list.concat());
+            let encode = |ccw: &Ccw| if format_1 { ccw.to_format1() } else { ccw.to_format0() };
+            let known: Vec<Ccw> = [define, locate].into_iter().chain(data).collect();
+            let bytes: Vec<u8> = known.iter().map(encode).chain(more).flatten().collect();
+            disk.put(PROGRAM, &bytes);
+            let format = if format_1 { 0x0080_0000 } else { 0 };
+            play(&mut disk, Orb::from_words([0, control & !0x0080_0000 | format, PROGRAM]), &moves);
+            moved.set(moved.get() + u32::from(!disk.engine.log.is_empty()));
+            // The volume keeps its size, and blocks that were not located keep their contents.
+            let bytes = std::fs::read(file.path()).unwrap();
+            assert_eq!(bytes.len(), 40 * 512);
+            assert!(bytes[..512] == block(0)[..], "block 0 is outside the extent");
+            let end = 512 * (1 + usize::from(blocks));
+            let after: Vec<u8> = (1 + usize::from(blocks)..40).flat_map(block).collect();
+            assert!(bytes[end..] == after[..], "so are the blocks behind it");
+            if operation & 1 == 0 {
+                assert!(
+                    bytes[..end] == (0..1 + usize::from(blocks)).flat_map(block).collect::<Vec<_>>()[..],
+                    "reading writes nothing"
+                );
+            }
+            Ok(())
+        },
+    );
+    played.unwrap();
+    let moved = moved.get();
+    assert!(moved > CASES / 3, "only {moved} programs moved data: the test has lost its point");
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(config())]
 
     #[test]
     fn programs_that_nearly_make_sense(

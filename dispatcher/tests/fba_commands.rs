@@ -3,10 +3,12 @@
 
 mod channel_program_support;
 use channel_program_support::*;
+use fctl_dispatcher::device::fba::{Fba, FbaConfig};
 use fctl_dispatcher::device::SubchannelDevice;
 use fctl_dispatcher::engine::Operation;
-use fctl_dispatcher::volume::{Durability, VolumeOptions};
-use fctl_ringabi::arch::{Ccw, DeviceStatus, Orb, OrbControl};
+use fctl_dispatcher::volume::{Cache, Durability, Volume, VolumeError, VolumeOptions};
+use fctl_ringabi::arch::{Ccw, DeviceStatus, Midaw, MidawFlags, Orb, OrbControl};
+use std::sync::Arc;
 
 const REJECT: (u8, u8) = (0x80, 0);
 
@@ -222,6 +224,33 @@ fn a_read_may_skip_blocks() {
 }
 
 #[test]
+fn midaws_so_small_that_a_block_fills_the_list_of_segments() {
+    let (mut disk, file) = fba(16);
+    let entries = |addresses: &mut dyn Iterator<Item = u32>| -> Vec<u8> {
+        let addresses: Vec<u32> = addresses.collect();
+        let last = addresses.len() - 1;
+        let entry = |(n, address): (usize, &u32)| {
+            let flags = if n == last { MidawFlags::LAST } else { MidawFlags::empty() };
+            Midaw::new(flags, 4, u64::from(*address)).to_bytes()
+        };
+        addresses.iter().enumerate().flat_map(entry).collect()
+    };
+    // 128 entries of 4 bytes, each apart from the next.
+    disk.put(0x8000, &entries(&mut (0..128).map(|n| DATA + 8 * n)));
+    let orb = Orb::new(0, PROGRAM).with_control(OrbControl::MIDAW);
+    let [define, locate] = disk.locate(6, 5, 2);
+    let two = |command| [define, locate, ccw(command, CD | MIDA, 512, 0x8000), ccw(command, 0, 512, DATA + 0x1000)];
+    disk.put_program(&two(0x42));
+    assert_status(disk.run(orb), ENDED, NONE, 3, 0);
+    let gathered: Vec<u8> = (0..128).flat_map(|n| disk.get(DATA + 8 * n, 4)).collect();
+    assert_eq!((gathered, disk.get(DATA + 0x1000, 512)), (block(5), block(6)));
+    disk.locate(5, 8, 2);
+    disk.put_program(&two(0x41));
+    assert_status(disk.run(orb), ENDED, NONE, 3, 0);
+    assert_eq!(std::fs::read(file.path()).unwrap()[8 * 512..10 * 512], [block(5), block(6)].concat());
+}
+
+#[test]
 fn read_replicated_and_read_ipl() {
     let (mut disk, _file) = fba(16);
     let [define, locate] = disk.locate(2, 3, 2);
@@ -246,8 +275,34 @@ fn a_read_only_volume_inhibits_writes() {
 }
 
 #[test]
+fn a_direct_volume_reads_and_writes_what_is_aligned_and_what_is_not() {
+    let options = VolumeOptions { cache: Cache::Direct, ..VolumeOptions::default() };
+    let file = volume_file(64);
+    let volume = match Volume::open(file.path(), options) {
+        // Not every file system has direct I/O.
+        Err(VolumeError::NoDirect { .. }) => return,
+        opened => Arc::new(opened.unwrap()),
+    };
+    let direct_file = volume.direct_file().unwrap();
+    let mut disk = Machine::new(Fba::new(volume).unwrap());
+    for (start, address, is_direct) in [(8, DATA, true), (9, DATA + 3, false)] {
+        let [define, locate] = disk.locate(6, start, 8);
+        assert_status(disk.run_program(&[define, locate, ccw(0x42, 0, 4096, address)]), ENDED, NONE, 2, 0);
+        let start = usize::try_from(start).unwrap();
+        assert_eq!(disk.get(address, 4096), (start..start + 8).flat_map(block).collect::<Vec<_>>());
+        let (Operation::Read { file, .. }, _) = disk.engine.log.pop().unwrap() else { panic!("a read") };
+        assert_eq!(file == direct_file, is_direct);
+        let [define, locate] = disk.locate(5, 40, 8);
+        assert_status(disk.run_program(&[define, locate, ccw(0x41, 0, 4096, address)]), ENDED, NONE, 2, 0);
+        assert_eq!(
+            std::fs::read(disk.device.unit().shared_volume().name()).unwrap()[40 * 512..48 * 512],
+            disk.get(address, 4096)
+        );
+    }
+}
+
+#[test]
 fn a_reservation_keeps_other_initiators_out() {
-    use fctl_dispatcher::device::fba::{Fba, FbaConfig};
     let (mut one, _file) = fba(16);
     let volume = one.device.unit().shared_volume().clone();
     let mut other = Machine::new(Fba::with_config(volume, FbaConfig { initiator: 2, ..FbaConfig::default() }).unwrap());

@@ -41,6 +41,22 @@ fn one_writer_or_many_readers() {
 }
 
 #[test]
+fn a_process_that_holds_a_lock_of_its_own_is_named() {
+    let file = file(512);
+    rustix::fs::fcntl_lock(file.as_file(), rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
+    let refused = refusal(file.path(), VolumeOptions::default());
+    assert!(refused.contains(&format!("(process {})", std::process::id())), "{refused}");
+}
+
+#[test]
+fn io_is_not_refused_for_want_of_an_immediate_answer() {
+    let file = file(512);
+    let volume = Volume::open(file.path(), VolumeOptions::default()).unwrap();
+    let flags = rustix::fs::fcntl_getfl(&volume.file).unwrap();
+    assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
+}
+
+#[test]
 fn direct_io_needs_alignment_and_else_goes_through_the_cache() {
     let file = file(8192);
     let options = VolumeOptions { cache: Cache::Direct, ..VolumeOptions::default() };

@@ -235,7 +235,7 @@ pub const LOCATE: u32 = 0x2100;
 impl Machine<FbaUnit> {
     /// Stores parameters: extent `start..start+count`, numbered from 0, and all of it located. Gives the two CCWs.
     pub fn locate(&self, operation: u8, start: u32, count: u16) -> [Ccw; 2] {
-        let mask = if operation == 6 { 0x40 } else { 0 };
+        let mask = if matches!(operation, 2 | 6) { 0x40 } else { 0 };
         self.define(mask, start, 0, u32::from(count).saturating_sub(1));
         self.put(LOCATE, &locate_bytes(operation, 0, count, 0));
         [ccw(0x63, CC, 16, EXTENT), ccw(0x43, CC, 8, LOCATE)]

@@ -76,6 +76,9 @@ enum Stop {
 }
 
 /// An emulated device: a control unit behind the interpreter of channel programs.
+///
+/// It owns memory that the kernel may be writing (for skipped input), so, like every device, it is dropped only when no operation of its
+/// slot is in the kernel.
 pub struct Emulated<U> {
     unit: U,
     limits: Limits,
