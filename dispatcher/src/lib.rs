@@ -82,7 +82,7 @@ pub mod metrics;
 mod reactor;
 pub mod region;
 pub mod subchannel;
-// pub mod volume;
+pub mod volume;
 
 pub use control::{BuildError, Builder, ControlError, Handle, StillBusy};
 pub use reactor::{

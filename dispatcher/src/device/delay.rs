@@ -52,7 +52,11 @@ impl<D: SubchannelDevice> Delay<D> {
                 DeviceEvent::Ended(_) | DeviceEvent::Refused { .. } if self.running && cx.now < self.due => {
                     self.held = Some(event)
                 }
-                DeviceEvent::Ended(_) | DeviceEvent::Refused { .. } | DeviceEvent::Halted(_) | DeviceEvent::Cleared => {
+                DeviceEvent::Ended(_)
+                | DeviceEvent::Refused { .. }
+                | DeviceEvent::Halted(_)
+                | DeviceEvent::HaltedDeviceActive(_)
+                | DeviceEvent::Cleared => {
                     self.running = false;
                     self.held = None;
                     passed.push(event);

@@ -17,8 +17,8 @@ use bitflags::bitflags;
 use fctl_ringabi::arch::{DeviceStatus, Orb, SubchannelStatus};
 
 pub mod delay;
-// pub mod emulated;
-// pub mod fba;
+pub mod emulated;
+pub mod fba;
 pub mod null;
 
 bitflags! {
@@ -63,6 +63,8 @@ pub enum DeviceEvent {
     Ended(Status),
     /// The start goes on, with something to tell (program-controlled or initial-status interruption).
     Intermediate(Status),
+    /// The first command was accepted with zero status, and the ORB asked to be told (initial-status interruption).
+    InitialStatus(Status),
     /// The program is suspended.
     Suspended(Status),
     /// Device end, after an `Ended` with channel end alone.
@@ -78,6 +80,8 @@ pub enum DeviceEvent {
     },
     /// The halt function was performed; the start, if there was one, is over. The status may be empty.
     Halted(Status),
+    /// As [`Halted`](Self::Halted), but device end is still to come as [`Secondary`](Self::Secondary).
+    HaltedDeviceActive(Status),
     /// The clear function was performed; everything the device had is gone.
     Cleared,
 }

@@ -5,7 +5,7 @@ use super::ring::RingAnswers;
 use super::table::{queued, Entry};
 use super::Reactor;
 use crate::clock;
-use crate::device::{DeviceContext, DeviceEvent, Status, SubchannelDevice};
+use crate::device::{DeviceContext, DeviceEvent, SubchannelDevice};
 use crate::engine::{OperationResult, SlotId};
 use crate::subchannel::Function;
 use fctl_ringabi::arch::DeviceStatus;
@@ -50,14 +50,26 @@ impl Queues {
     pub(super) fn enqueue(&mut self, index: u32, entry: &mut Entry) {
         let (queue, mark) = match entry.subchannel.next_function() {
             None => return,
-            Some(Function::Start | Function::Resume) => (&mut self.starts, queued::START),
-            Some(Function::Halt | Function::HaltUnissued) => (&mut self.halts, queued::HALT),
-            Some(Function::Clear) => (&mut self.clears, queued::CLEAR),
+            Some(function) => match class(function) {
+                queued::CLEAR => (&mut self.clears, queued::CLEAR),
+                queued::HALT => (&mut self.halts, queued::HALT),
+                mark => (&mut self.starts, mark),
+            },
         };
         if entry.queued & mark == 0 {
             entry.queued |= mark;
             queue.push_back(index);
         }
+    }
+}
+
+/// The queue that a function stands in.
+#[inline]
+const fn class(function: Function) -> u8 {
+    match function {
+        Function::Clear => queued::CLEAR,
+        Function::Halt | Function::HaltUnissued => queued::HALT,
+        Function::Start | Function::Resume | Function::RefuseStart | Function::PresentStacked => queued::START,
     }
 }
 
@@ -99,12 +111,7 @@ impl Reactor {
         let Some(entry) = self.subchannels.get_mut(index) else { return };
         entry.queued &= !mark;
         let Some(function) = entry.subchannel.next_function() else { return };
-        let class = match function {
-            Function::Start | Function::Resume => queued::START,
-            Function::Halt | Function::HaltUnissued => queued::HALT,
-            Function::Clear => queued::CLEAR,
-        };
-        if class != mark {
+        if class(function) != mark {
             // Overtaken since it was queued.
             return self.queues.enqueue(index, entry);
         }
@@ -121,9 +128,17 @@ impl Reactor {
             }
         }
         entry.subchannel.issued(function, self.moment.now);
-        if function == Function::HaltUnissued {
-            // Nothing to tell the device: it never heard of the start.
-            self.events.push(DeviceEvent::Halted(Status::default()));
+        if function.is_performed_here() {
+            let Some(ring) = self.rings.get_mut(entry.ring) else { return };
+            let mut answers = RingAnswers {
+                ring,
+                subsystem: entry.subsystem.word(),
+                moment: self.moment,
+                latencies: &mut self.latencies,
+                counters: &mut self.counters,
+                finals_of_turn: &mut self.finals_of_turn,
+            };
+            entry.subchannel.perform_here(function, &mut answers);
             return self.answer(index);
         }
         self.counters.issued += 1;
@@ -132,7 +147,8 @@ impl Reactor {
             Function::Start => device.start(cx, &orb),
             Function::Resume => device.resume(cx),
             Function::Halt => device.halt(cx),
-            Function::Clear | Function::HaltUnissued => device.clear(cx),
+            Function::Clear => device.clear(cx),
+            Function::HaltUnissued | Function::RefuseStart | Function::PresentStacked => {}
         });
     }
 

@@ -110,8 +110,8 @@ impl Subchannel {
         if cc != 0 {
             return self.ended(owed, cc, answers);
         }
-        if only_intermediate {
-            // The pending intermediate status is withdrawn with its interruption.
+        if only_intermediate && self.has(SCHA) {
+            // The pending intermediate status is withdrawn with its interruption. That of a suspension stays, and the halt's joins it.
             self.word0 &= !STCTL;
         }
         self.word0 |= H | HP;
@@ -133,7 +133,6 @@ impl Subchannel {
         self.word0 = C | CP;
         self.ccw_address = 0;
         self.status = 0;
-        self.stacked = None;
         self.sense = None;
         self.accepted(&owed, answers);
         if !self.start_issued {
@@ -163,6 +162,9 @@ impl Subchannel {
             let was_issued = self.start_issued;
             self.word0 &= !(S | SP | RP | SUSP);
             self.start_issued = false;
+            if self.phase == Phase::Suspended {
+                self.phase = Phase::Abandoned;
+            }
             if let Some(start) = self.start.take() {
                 self.absorbed(start, Disposition::AbsorbedByCancel, was_issued, answers);
             }
@@ -239,6 +241,17 @@ impl Subchannel {
         self.put_status(&mut answer);
         if cc == 0 {
             self.take_status();
+            if !self.has(H) {
+                // A halt of a suspended program that was not performed yet: this status was its only one.
+                if let Some(halt) = self.halt.take() {
+                    let was_issued = core::mem::replace(&mut self.start_issued, false);
+                    if let Some(start) = self.start.take() {
+                        self.absorbed(start, Disposition::AbsorbedByHalt, was_issued, answers);
+                    }
+                    answers.post(&Answer::cc(CompletionKind::Final, halt, 0, self.intparm));
+                    self.phase = Phase::Abandoned;
+                }
+            }
         }
         answers.post(&answer);
     }

@@ -2,6 +2,7 @@
 //! Issue: the one function that the device should be told now. Clear before halt before start before resume.
 
 use super::*;
+use crate::device::Status;
 
 /// What to tell the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -14,8 +15,20 @@ pub enum Function {
     HaltUnissued,
     /// The start function, with [`Subchannel::orb`].
     Start,
+    /// The start function meets status that the device had stacked: refused here, nothing to tell.
+    RefuseStart,
+    /// Unsolicited status that was stacked can be presented: done here, nothing to tell.
+    PresentStacked,
     /// The resume function.
     Resume,
+}
+
+impl Function {
+    /// True if no device has to be told: [`Subchannel::perform_here`] does it.
+    #[inline]
+    pub const fn is_performed_here(self) -> bool {
+        matches!(self, Self::HaltUnissued | Self::RefuseStart | Self::PresentStacked)
+    }
 }
 
 impl Subchannel {
@@ -33,10 +46,14 @@ impl Subchannel {
             };
         }
         match self.phase {
-            Phase::Idle if self.has(SP) => Some(Function::Start),
-            Phase::Suspended if self.has(RP) => Some(Function::Resume),
-            // A cancelled program that was suspended still stands in the device.
-            Phase::Suspended if !self.has(S) => Some(Function::Clear),
+            Phase::Abandoned => Some(Function::Clear),
+            // A refused start keeps its pending bit until its status is taken.
+            Phase::Idle if self.has(SP) && !self.has(X) => {
+                Some(if self.stacked.is_some() { Function::RefuseStart } else { Function::Start })
+            }
+            Phase::Idle if self.stacked.is_some() && !self.has(FCTL | X) => Some(Function::PresentStacked),
+            // A resume that came before the suspension lets the program go on at once: the activity bits never said "suspended".
+            Phase::Suspended if self.has(RP | SCHA) && !self.has(X) => Some(Function::Resume),
             _ => None,
         }
     }
@@ -55,12 +72,26 @@ impl Subchannel {
                 self.word0 = (self.word0 & !(RP | SUSP)) | SCHA | DEVA;
                 self.phase = Phase::Running;
             }
-            Function::Halt | Function::HaltUnissued => self.phase = Phase::Halting,
-            Function::Clear => {
-                self.schib.pmcw.pnom = 0;
-                self.schib.pmcw.pom = 0xFF;
-                self.phase = Phase::Clearing;
+            Function::Halt => self.phase = Phase::Halting,
+            Function::Clear => self.phase = Phase::Clearing,
+            Function::HaltUnissued | Function::RefuseStart | Function::PresentStacked => {}
+        }
+    }
+
+    /// Performs a function that no device has to be told of; does nothing for the others.
+    pub fn perform_here<R: Answers>(&mut self, function: Function, answers: &mut R) {
+        match function {
+            Function::HaltUnissued => self.halted(&Status::default(), self.has(DEVA), answers),
+            Function::RefuseStart => {
+                let status = self.stacked.take().unwrap_or_default();
+                self.refused(1, &status, answers);
             }
+            Function::PresentStacked => {
+                if let Some(status) = self.stacked.take() {
+                    self.unsolicited(&status, answers);
+                }
+            }
+            Function::Clear | Function::Halt | Function::Start | Function::Resume => {}
         }
     }
 }

@@ -49,6 +49,8 @@ enum Phase {
     Running,
     /// A program is suspended.
     Suspended,
+    /// A suspended program was cancelled: the device must forget it before anything else.
+    Abandoned,
     /// Channel end was presented, device end is still to come.
     AwaitingDeviceEnd,
     /// A halt was issued and is not yet answered.
@@ -77,6 +79,7 @@ const X: u32 = StatusControl::PENDING.bits() as u32;
 const STCTL: u32 = A | I | P | SEC | X;
 /// Z, E and N and the deferred condition code: what a status adds to word 0 beside the three controls.
 const EXTENDED: u32 = 0x0002_0000;
+const ZERO_CONDITION: u32 = 0x0004_0000;
 const PATH_NOT_OPERATIONAL: u32 = 0x0001_0000;
 const DEFERRED_CC: u32 = 0x0300_0000;
 

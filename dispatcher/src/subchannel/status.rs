@@ -21,9 +21,11 @@ impl Subchannel {
     pub fn event<R: Answers>(&mut self, event: &DeviceEvent, sense: Option<Sense>, answers: &mut R) {
         match event {
             DeviceEvent::Ended(status) => self.start_ended(status, sense, answers),
-            DeviceEvent::Halted(status) => self.halted(status, answers),
+            DeviceEvent::Halted(status) => self.halted(status, false, answers),
+            DeviceEvent::HaltedDeviceActive(status) => self.halted(status, true, answers),
+            DeviceEvent::InitialStatus(status) => self.intermediate(status, ZERO_CONDITION, answers),
             DeviceEvent::Cleared => self.cleared(answers),
-            DeviceEvent::Intermediate(status) => self.intermediate(status, answers),
+            DeviceEvent::Intermediate(status) => self.intermediate(status, 0, answers),
             DeviceEvent::Suspended(status) => self.suspended(status, answers),
             DeviceEvent::Secondary(status) => self.secondary(status, answers),
             DeviceEvent::Unsolicited(status) => self.unsolicited(status, answers),
@@ -41,7 +43,7 @@ impl Subchannel {
             return;
         }
         if self.has(HP) {
-            return self.halted(status, answers);
+            return self.halted(status, false, answers);
         }
         let Some(start) = self.start.take() else {
             return;
@@ -70,19 +72,17 @@ impl Subchannel {
         self.final_with_status(start, answers);
     }
 
-    fn halted<R: Answers>(&mut self, status: &Status, answers: &mut R) {
-        let Some(halt) = self.halt.take() else {
-            // A clear has taken the halt over; its own answer follows.
-            if self.phase == Phase::Halting {
-                self.phase = Phase::Idle;
-            }
-            return;
-        };
-        let issued = core::mem::replace(&mut self.start_issued, false);
+    pub(super) fn halted<R: Answers>(&mut self, status: &Status, device_active: bool, answers: &mut R) {
+        self.phase = if device_active { Phase::AwaitingDeviceEnd } else { Phase::Idle };
+        // If a clear has taken the halt over, its own answer follows.
+        let Some(halt) = self.halt.take() else { return };
+        let was_issued = core::mem::replace(&mut self.start_issued, false);
         if let Some(start) = self.start.take() {
-            self.absorbed(start, Disposition::AbsorbedByHalt, issued, answers);
+            if device_active {
+                self.secondary_tag = start.tag;
+            }
+            self.absorbed(start, Disposition::AbsorbedByHalt, was_issued, answers);
         }
-        self.phase = Phase::Idle;
         let mut stctl = X;
         if status.device.contains(DeviceStatus::CHANNEL_END) {
             stctl |= P;
@@ -94,19 +94,23 @@ impl Subchannel {
         {
             stctl |= A;
         }
-        self.word0 = (self.word0 & !(ACTL | STCTL)) | stctl;
+        // Suspended stays on until the status is taken; so does what a suspension had told and nobody has taken yet.
+        self.word0 = (self.word0 & !(ACTL & !SUSP)) | if device_active { DEVA } else { 0 } | stctl;
         self.ccw_address = status.ccw_address;
-        self.status = word2(status);
+        self.status |= word2(status);
         self.final_with_status(halt, answers);
     }
 
     fn cleared<R: Answers>(&mut self, answers: &mut R) {
         self.phase = Phase::Idle;
-        let issued = core::mem::replace(&mut self.start_issued, false);
         if !self.has(CP) {
-            // The device only had to forget a program that was cancelled while suspended.
+            // The device only had to forget a program that was cancelled while suspended; what the guest did since then stands.
             return;
         }
+        let issued = core::mem::replace(&mut self.start_issued, false);
+        self.stacked = None;
+        self.schib.pmcw.pnom = 0;
+        self.schib.pmcw.pom = 0xFF;
         if let Some(start) = self.start.take() {
             self.absorbed(start, Disposition::AbsorbedByClear, issued, answers);
         }
@@ -139,11 +143,11 @@ impl Subchannel {
         }
     }
 
-    fn intermediate<R: Answers>(&mut self, status: &Status, answers: &mut R) {
+    fn intermediate<R: Answers>(&mut self, status: &Status, condition: u32, answers: &mut R) {
         if self.has(CP | HP) || !self.has(S) {
             return;
         }
-        self.word0 |= I | X;
+        self.word0 |= I | X | condition;
         self.ccw_address = status.ccw_address;
         self.status |= word2(status);
         self.offer(answers);
@@ -152,6 +156,11 @@ impl Subchannel {
     fn suspended<R: Answers>(&mut self, status: &Status, answers: &mut R) {
         self.phase = Phase::Suspended;
         if self.has(CP | HP) || !self.has(S) {
+            return;
+        }
+        if self.has(RP) {
+            // The resume came first: the program goes on.
+            self.word0 &= !RP;
             return;
         }
         self.word0 = (self.word0 & !(SCHA | DEVA)) | SUSP;
@@ -168,19 +177,16 @@ impl Subchannel {
             return;
         }
         self.phase = Phase::Idle;
-        if self.has(CP | HP) {
+        if self.has(CP) {
             return;
         }
+        if self.has(HP) {
+            // The halt had nothing else to wait for.
+            return self.halted(status, false, answers);
+        }
         self.word0 &= !DEVA;
-        if self.has(SP) {
-            // The next start was waiting for just this; the device end is told beside it.
-            if answers.uncharged_room() {
-                let scsw = Scsw::from_words([SEC | X, status.ccw_address, word2(status)]);
-                let mut answer = Answer::cc(CompletionKind::Secondary, self.nobody(self.secondary_tag), 0, self.intparm);
-                answer.flags = CompletionFlags::STATUS;
-                answer.scsw = scsw;
-                answers.post(&answer);
-            }
+        // A start that was waiting for just this device end is what the program wants to hear of next.
+        if !self.operational || self.has(SP) {
             return;
         }
         self.word0 |= SEC | X;
@@ -188,7 +194,7 @@ impl Subchannel {
         self.offer(answers);
     }
 
-    fn unsolicited<R: Answers>(&mut self, status: &Status, answers: &mut R) {
+    pub(super) fn unsolicited<R: Answers>(&mut self, status: &Status, answers: &mut R) {
         if !self.operational {
             return;
         }
@@ -202,19 +208,23 @@ impl Subchannel {
         self.offer(answers);
     }
 
-    fn refused<R: Answers>(&mut self, deferred_cc: u8, status: &Status, answers: &mut R) {
+    pub(super) fn refused<R: Answers>(&mut self, deferred_cc: u8, status: &Status, answers: &mut R) {
         self.phase = Phase::Idle;
         if self.has(CP) {
             return;
         }
         if self.has(HP) {
-            return self.halted(&Status::default(), answers);
+            return self.halted(&Status::default(), false, answers);
         }
         let Some(start) = self.start.take() else {
             return;
         };
         self.start_issued = false;
         self.word0 = (self.word0 & !(ACTL | STCTL | DEFERRED_CC)) | SP | A | X | (u32::from(deferred_cc) << 24 & DEFERRED_CC);
+        if deferred_cc == 3 {
+            self.word0 |= PATH_NOT_OPERATIONAL;
+            self.schib.pmcw.pnom = self.schib.pmcw.lpm;
+        }
         self.ccw_address = status.ccw_address;
         self.status = word2(status);
         self.final_with_status(start, answers);
@@ -230,9 +240,6 @@ impl Subchannel {
             self.take_status();
         }
         answers.post(&answer);
-        if self.stacked.is_some() {
-            self.present_stacked(answers);
-        }
     }
 
     /// Status that no descriptor has paid for: delivered if there is room, else it stays pending.
@@ -274,14 +281,6 @@ impl Subchannel {
         }
     }
 
-    fn present_stacked<R: Answers>(&mut self, answers: &mut R) {
-        if !self.has(X | FCTL) && self.phase == Phase::Idle {
-            if let Some(status) = self.stacked.take() {
-                self.unsolicited(&status, answers);
-            }
-        }
-    }
-
     /// An answer that belongs to no descriptor still has a place in the same form.
     const fn nobody(&self, tag: u64) -> Owed {
         Owed { tag, posted: 0, taken: 0, flags: DescriptorFlags::empty(), operation: Operation::Test }
@@ -309,10 +308,12 @@ impl Subchannel {
                 self.word0 &= if self.has(H) { !(FCTL | RP | SP | HP | CP | SUSP) } else { !RP };
                 self.word0 &= !PATH_NOT_OPERATIONAL;
             }
-            self.word0 &= !STCTL;
+            self.word0 &= !(STCTL | ZERO_CONDITION);
+            self.status = 0;
             return;
         }
-        self.word0 &= !(FCTL | RP | SP | HP | CP | SUSP | STCTL | PATH_NOT_OPERATIONAL | EXTENDED | DEFERRED_CC);
+        self.word0 &= !(FCTL | RP | SP | HP | CP | SUSP | STCTL | PATH_NOT_OPERATIONAL | EXTENDED | DEFERRED_CC | ZERO_CONDITION);
+        self.status = 0;
         self.sense = None;
     }
 }
