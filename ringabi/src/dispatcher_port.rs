@@ -134,11 +134,14 @@ impl<M: WordMemory> DispatcherPort<M> {
         self.submissions.give_back();
     }
 
-    /// Leaves the positions in the header, so that the ring can be attached again.
-    pub fn detach(mut self) {
+    /// Publishes what is staged and leaves the positions in the header, so that the ring can be attached again. True: the guest sleeps,
+    /// notify it now.
+    pub fn detach(mut self) -> bool {
+        let notify = self.publish() && self.must_notify();
         self.submissions.give_back();
         let produced = self.completions.position();
         self.completions.memory().store(word::CQ_TAIL, produced, Ordering::Release);
+        notify
     }
 
     /// Tells the guest that this ring is no longer served, and why (SPEC, "Fence reasons").
