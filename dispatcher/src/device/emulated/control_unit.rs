@@ -36,7 +36,9 @@ pub struct Transfer {
     /// How many bytes the unit moves; a multiple of `block`. If the program has room or data for fewer, a read stops there, and a write
     /// makes the rest of the range zeros.
     pub length: u64,
-    /// Block size in bytes. Data chaining inside a block is an overrun, and a write that fails leaves each block old or new.
+    /// Block size in bytes. Data chaining inside a block is an overrun. Operations end at block boundaries, so that a program that fails leaves
+    /// each block old or new, except where one block lies in more pieces of memory than an operation takes
+    /// ([`MOST_SEGMENTS`](crate::engine::MOST_SEGMENTS)).
     pub block: u32,
 }
 
