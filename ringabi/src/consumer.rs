@@ -65,8 +65,9 @@ impl<M: WordMemory, const N: usize> Consumer<M, N> {
     /// Steps over the entry that [`peek`](Self::peek) has read.
     #[inline]
     pub fn advance(&mut self) {
-        self.head += 1;
-        if self.head - self.given_back >= self.lazily {
+        // Wrapping: an honest position never gets there, but it was read from shared memory once.
+        self.head = self.head.wrapping_add(1);
+        if self.head.wrapping_sub(self.given_back) >= self.lazily {
             self.give_back();
         }
     }

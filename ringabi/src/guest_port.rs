@@ -70,12 +70,14 @@ impl Credit {
     }
 
     fn allows<M: WordMemory>(&mut self, memory: &M, charged: u64, cost: u64, limit: u64) -> bool {
-        if (charged + cost).saturating_sub(self.released) <= limit {
+        // Saturating: anybody can write these words; a count from nowhere is no credit.
+        let charged = charged.saturating_add(cost);
+        if charged.saturating_sub(self.released) <= limit {
             return true;
         }
         // Relaxed: credit is a count; what the completion slots need is ordered by the completion head.
         self.released = memory.load(word::RELEASED, Ordering::Relaxed).max(self.released);
-        (charged + cost).saturating_sub(self.released) <= limit
+        charged.saturating_sub(self.released) <= limit
     }
 }
 
@@ -186,7 +188,7 @@ impl<M: WordMemory> Poster<M> {
         if self.submissions.stage(descriptor.to_words()).is_err() {
             return Err(PostError::SubmissionFull);
         }
-        self.charged += cost;
+        self.charged = self.charged.wrapping_add(cost);
         Ok(())
     }
 
@@ -249,7 +251,7 @@ impl<M: WordMemory> SharedPoster<M> {
             if !self.credit.allows(memory, charged, cost, limit) {
                 return Err(fence_reason(memory).map_or(PostError::CompletionCredit, PostError::Fenced));
             }
-            match memory.compare_exchange(word::CHARGED, charged, charged + cost) {
+            match memory.compare_exchange(word::CHARGED, charged, charged.wrapping_add(cost)) {
                 Ok(_) => break,
                 Err(found) => charged = found,
             }
@@ -267,7 +269,7 @@ impl<M: WordMemory> SharedPoster<M> {
     fn uncharge(&self, cost: u64) {
         let memory = self.submissions.memory();
         let mut charged = memory.load(word::CHARGED, Ordering::Relaxed);
-        while let Err(found) = memory.compare_exchange(word::CHARGED, charged, charged - cost) {
+        while let Err(found) = memory.compare_exchange(word::CHARGED, charged, charged.wrapping_sub(cost)) {
             charged = found;
         }
     }
@@ -306,7 +308,7 @@ impl<M: WordMemory> CompletionReader<M> {
         // Only now: the extension belongs to the slot.
         self.completions.advance();
         if matches!(completion.kind(), Some(CompletionKind::Final | CompletionKind::Accepted)) {
-            self.released += 1;
+            self.released = self.released.wrapping_add(1);
             self.completions.memory().store(word::RELEASED, self.released, Ordering::Relaxed);
         }
         Ok(Some((completion, extension)))

@@ -98,14 +98,15 @@ impl<M: WordMemory, const N: usize> Producer<M, N> {
             // Relaxed: nobody looks at this slot before the first one of the batch is valid, and PUBLISH orders that.
             self.memory.store(word, first, Ordering::Relaxed);
         }
-        self.next += 1;
+        // Wrapping, here and below: an honest position never gets there, but it was read from shared memory once.
+        self.next = self.next.wrapping_add(1);
         Ok(())
     }
 
     /// Makes all staged entries visible at once and returns how many there were.
     #[inline]
     pub fn publish(&mut self) -> u64 {
-        let batch = self.next - self.first_staged;
+        let batch = self.staged();
         if batch > 0 {
             self.memory.store(self.lane.word(self.first_staged), self.held, PUBLISH);
             self.first_staged = self.next;
@@ -116,13 +117,13 @@ impl<M: WordMemory, const N: usize> Producer<M, N> {
     /// True if no slot is known to be free; [`room`](Self::room) may find one.
     #[inline]
     pub fn known_full(&self) -> bool {
-        self.next - self.head.seen() >= self.lane.entries()
+        self.next.wrapping_sub(self.head.seen()) >= self.lane.entries()
     }
 
     /// Entries staged and not yet published.
     #[inline]
     pub fn staged(&self) -> u64 {
-        self.next - self.first_staged
+        self.next.wrapping_sub(self.first_staged)
     }
 
     /// The position that the next entry gets.

@@ -53,12 +53,14 @@ impl<M: WordMemory, const N: usize> SharedProducer<M, N> {
             if free < want {
                 return Ok(false);
             }
-            match self.memory.compare_exchange(self.ticket_word, ticket, ticket + want) {
+            // Wrapping, here and below: an honest ticket never gets there, but anybody can write that word.
+            match self.memory.compare_exchange(self.ticket_word, ticket, ticket.wrapping_add(want)) {
                 Ok(_) => break,
                 Err(found) => ticket = found,
             }
         }
-        for (position, entry) in (ticket..).zip(batch) {
+        for (index, entry) in (0..).zip(batch) {
+            let position = ticket.wrapping_add(index);
             let word = self.lane.word(position);
             self.memory.store_body(word, entry);
             if position != ticket {
