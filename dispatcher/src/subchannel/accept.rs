@@ -91,6 +91,7 @@ impl Subchannel {
         self.status = 0;
         self.orb = *orb;
         self.intparm = orb.intparm();
+        self.pnom = 0;
         self.start_issued = false;
         self.accepted(&owed, answers);
         self.start = Some(owed);
@@ -112,7 +113,8 @@ impl Subchannel {
         }
         if only_intermediate && self.has(SCHA) {
             // The pending intermediate status is withdrawn with its interruption. That of a suspension stays, and the halt's joins it.
-            self.word0 &= !STCTL;
+            self.word0 &= !(STCTL | ZERO_CONDITION);
+            self.status = 0;
         }
         self.word0 |= H | HP;
         self.accepted(&owed, answers);
@@ -187,6 +189,7 @@ impl Subchannel {
             self.word0 |= RP;
             if self.has(SUSP) {
                 self.word0 &= !PATH_NOT_OPERATIONAL;
+                self.pnom = 0;
             }
         }
         self.ended(owed, cc, answers);

@@ -53,7 +53,7 @@ impl Subchannel {
             }
             Phase::Idle if self.stacked.is_some() && !self.has(FCTL | X) => Some(Function::PresentStacked),
             // A resume that came before the suspension lets the program go on at once: the activity bits never said "suspended".
-            Phase::Suspended if self.has(RP | SCHA) && !self.has(X) => Some(Function::Resume),
+            Phase::Suspended if self.has(RP | SCHA) => Some(Function::Resume),
             _ => None,
         }
     }

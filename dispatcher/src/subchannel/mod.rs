@@ -94,6 +94,8 @@ pub struct Subchannel {
     operational: bool,
     /// The start in `start` was issued to the device.
     start_issued: bool,
+    /// PMCW path-not-operational mask: here, because each start resets it.
+    pnom: u8,
     ccw_address: u32,
     /// SCSW word 2: device status, subchannel status, residual count.
     status: u32,
@@ -124,6 +126,7 @@ impl Subchannel {
             mode,
             operational: false,
             start_issued: false,
+            pnom: 0,
             ccw_address: 0,
             status: 0,
             orb: Orb::default(),
@@ -160,6 +163,7 @@ impl Subchannel {
     pub fn schib(&self) -> Schib {
         let mut schib = self.schib;
         schib.pmcw.set_intparm(self.intparm);
+        schib.pmcw.pnom = self.pnom;
         schib.scsw = self.scsw();
         schib
     }

@@ -51,15 +51,15 @@ impl Subchannel {
         self.start_issued = false;
         let good = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
         let pending_pci = self.status & PCI;
-        let only_channel_end = status.device == DeviceStatus::CHANNEL_END && status.subchannel.is_empty();
+        let checks = status.subchannel.difference(SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION);
+        let only_channel_end = status.device == DeviceStatus::CHANNEL_END && checks.is_empty();
         let (activity, stctl) = if only_channel_end {
             self.phase = Phase::AwaitingDeviceEnd;
             self.secondary_tag = start.tag;
             (DEVA, P | X)
         } else {
             self.phase = Phase::Idle;
-            let abnormal = status.device != good
-                || !status.subchannel.difference(SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION).is_empty();
+            let abnormal = status.device != good || !checks.is_empty();
             (0, if abnormal { A | P | SEC | X } else { P | SEC | X })
         };
         self.word0 = (self.word0 & !ACTL) | activity | stctl;
@@ -109,7 +109,7 @@ impl Subchannel {
         }
         let issued = core::mem::replace(&mut self.start_issued, false);
         self.stacked = None;
-        self.schib.pmcw.pnom = 0;
+        self.pnom = 0;
         self.schib.pmcw.pom = 0xFF;
         if let Some(start) = self.start.take() {
             self.absorbed(start, Disposition::AbsorbedByClear, issued, answers);
@@ -220,10 +220,11 @@ impl Subchannel {
             return;
         };
         self.start_issued = false;
-        self.word0 = (self.word0 & !(ACTL | STCTL | DEFERRED_CC)) | SP | A | X | (u32::from(deferred_cc) << 24 & DEFERRED_CC);
+        self.word0 =
+            (self.word0 & !((ACTL & !RP) | STCTL | DEFERRED_CC)) | SP | A | X | (u32::from(deferred_cc) << 24 & DEFERRED_CC);
         if deferred_cc == 3 {
             self.word0 |= PATH_NOT_OPERATIONAL;
-            self.schib.pmcw.pnom = self.schib.pmcw.lpm;
+            self.pnom = self.schib.pmcw.lpm;
         }
         self.ccw_address = status.ccw_address;
         self.status = word2(status);

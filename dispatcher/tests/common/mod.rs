@@ -2,6 +2,8 @@
 //! A guest for tests: memory, a ring pair, and its two ends, in the test's own process.
 #![allow(dead_code, missing_docs)]
 
+pub mod scripted;
+
 use fctl_dispatcher::memory::{FileRange, Memory};
 use fctl_dispatcher::region::{sealed_memory_file, Region, RegionWords};
 use fctl_dispatcher::{GuestId, Handle, RingEnds, RingId};
