@@ -251,6 +251,29 @@ fn midaws_so_small_that_a_block_fills_the_list_of_segments() {
 }
 
 #[test]
+fn pieces_of_a_write_end_at_block_boundaries() {
+    let (mut disk, file) = fba(80);
+    let orb = Orb::new(0, PROGRAM).with_control(OrbControl::MIDAW);
+    let mut program = disk.locate(5, 10, 60).to_vec();
+    // Each block in three parts that lie apart, so that the list of segments is full in the middle of one.
+    for n in 0..60_u32 {
+        let (list, data) = (0x8000 + 0x40 * n, DATA + 0x400 * n);
+        let parts = [(0, 200, 0), (0, 200, 0x100), (0x80, 112, 0x200)];
+        for (part, (flags, count, offset)) in (0_u32..).zip(parts) {
+            let midaw = Midaw::new(MidawFlags::from_bits_retain(flags), count, u64::from(data + offset));
+            disk.put(list + 16 * part, &midaw.to_bytes());
+        }
+        disk.put(data, &[u8::try_from(n).unwrap(); 0x400]);
+        program.push(ccw(0x41, MIDA | if n == 59 { 0 } else { CD }, 512, list));
+    }
+    disk.put_program(&program);
+    assert_status(disk.run(orb), ENDED, NONE, 61, 0);
+    assert!(disk.engine.log.len() > 1 && disk.engine.log.iter().all(|(_, bytes)| bytes % 512 == 0), "{:?}", disk.engine.log);
+    let expected: Vec<u8> = (0..60).flat_map(|n| [n; 512]).collect();
+    assert!(std::fs::read(file.path()).unwrap()[10 * 512..70 * 512] == expected[..]);
+}
+
+#[test]
 fn read_replicated_and_read_ipl() {
     let (mut disk, _file) = fba(16);
     let [define, locate] = disk.locate(2, 3, 2);

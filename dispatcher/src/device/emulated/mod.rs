@@ -364,7 +364,7 @@ fn walk(
             if !program.ccw.chains_data() {
                 break;
             }
-            program.fetch(memory, Chaining::Data)?;
+            program.chain_data(memory)?;
         }
         let bad = ProgramCheck { at: program.at };
         let most = u32::try_from(length - walked).unwrap_or(u32::MAX);

@@ -2,7 +2,7 @@
 //! A [`Transfer`] in pieces: gathering storage areas into segments, operations on the volume, and what follows a short write.
 
 use super::area::BadData;
-use super::program::{Chaining, Program, ProgramCheck};
+use super::program::{Program, ProgramCheck};
 use super::scratch::{self, Scratch};
 use super::{ControlUnit, Direction, Emulated, Fault, Phase, Transfer, ENDED_WELL, ENDED_WITH_CHECK};
 use crate::device::DeviceContext;
@@ -119,7 +119,7 @@ impl Moving {
                     self.trouble = Some(Trouble::Unit(Fault::Overrun));
                     break;
                 }
-                if let Err(check) = program.fetch(memory, Chaining::Data) {
+                if let Err(check) = program.chain_data(memory) {
                     self.trouble = Some(Trouble::Program(check));
                     break;
                 }

@@ -103,6 +103,15 @@ impl Program {
         self.idle = 0;
     }
 
+    /// Fetches the next CCW of the command in control. After it there are bytes [`left`](Area::left): whoever walks the data gets on.
+    pub fn chain_data(&mut self, memory: &Memory) -> Result<(), ProgramCheck> {
+        match self.fetch(memory, Chaining::Data)? {
+            Fetched::InControl if self.area.left() != 0 => Ok(()),
+            // Refused by the checks already: a data-chained CCW neither suspends nor has count 0.
+            _ => Err(ProgramCheck { at: self.at }),
+        }
+    }
+
     /// Fetches and checks the next CCW, following at most one TIC, and gives it control.
     pub fn fetch(&mut self, memory: &Memory, chaining: Chaining) -> Result<Fetched, ProgramCheck> {
         let mut at = self.next;
