@@ -23,21 +23,29 @@ impl HeadCache {
         Self { word, seen }
     }
 
-    /// How many slots from `next` on are free; reads the shared head only when fewer than `want` are known to be.
+    /// How many slots from `next` on are free; reads the shared head only when fewer than `want` are known to be. Of what is not
+    /// `published` nothing can have been consumed.
     #[inline]
-    pub(crate) fn room<M: WordMemory>(&mut self, memory: &M, lane: &Lane, next: u64, want: u64) -> Result<u64, Violation> {
+    pub(crate) fn room<M: WordMemory>(
+        &mut self,
+        memory: &M,
+        lane: &Lane,
+        published: u64,
+        next: u64,
+        want: u64,
+    ) -> Result<u64, Violation> {
         let free = lane.entries().saturating_sub(next.saturating_sub(self.seen));
         if free >= want {
             return Ok(free);
         }
         let head = memory.load(self.word, SEE_HEAD);
-        if head < self.seen || head > next {
-            return Err(Violation::Head { found: head, least: self.seen, most: next });
+        if head < self.seen || head > published {
+            return Err(Violation::Head { found: head, least: self.seen, most: published });
         }
         self.seen = head;
         // Saturating: other posters may have claimed `next` after seeing a newer head than this one, which no ordering forbids; the
         // room behind an outdated head is unknown, hence none.
-        Ok(lane.entries().saturating_sub(next - head))
+        Ok(lane.entries().saturating_sub(next.wrapping_sub(head)))
     }
 
     /// The head as it was last seen.
@@ -75,7 +83,7 @@ impl<M: WordMemory, const N: usize> Producer<M, N> {
     /// The consumer's head is from nowhere.
     #[inline]
     pub fn room(&mut self, want: u64) -> Result<u64, Violation> {
-        self.head.room(&self.memory, &self.lane, self.next, want)
+        self.head.room(&self.memory, &self.lane, self.first_staged, self.next, want)
     }
 
     /// Writes an entry to the next slot without making it visible. The low half of `entry[0]` is overwritten by the lap.

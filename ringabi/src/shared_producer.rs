@@ -38,7 +38,7 @@ impl<M: WordMemory, const N: usize> SharedProducer<M, N> {
         loop {
             // The head is read by this producer itself, so that what the consumer read of these slots happened before they are
             // written here, whoever else saw that head before.
-            let free = match self.head.room(&self.memory, &self.lane, ticket, want) {
+            let free = match self.head.room(&self.memory, &self.lane, ticket, ticket, want) {
                 Ok(free) => free,
                 // The ticket may be older than the head that was read; only a fresh one can accuse the consumer.
                 Err(violation) => {
