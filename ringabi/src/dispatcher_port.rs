@@ -117,8 +117,10 @@ impl<M: WordMemory> DispatcherPort<M> {
     }
 
     /// Announces that this side is about to sleep. A full fence and a last look at [`is_empty`](Self::is_empty) must follow.
+    /// Gives consumed slots back first: a batch as large as the ring must not wait for a sleeper.
     #[inline]
     pub fn announce_sleep(&mut self) {
+        self.submissions.give_back();
         self.doorbell.announce_unfenced();
     }
 
