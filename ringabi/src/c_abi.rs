@@ -329,8 +329,6 @@ mod proof {
         FCTL_ERROR_RESERVED_FIELD, DescriptorError::ReservedField;
         FCTL_ERROR_WRONG_RING, DescriptorError::WrongRing;
         FCTL_ERROR_OPERAND_PLACE, DescriptorError::OperandPlace;
-        FCTL_ERROR_OPERAND_ADDRESS, DescriptorError::OperandAddress;
-        FCTL_ERROR_DETACHING, DescriptorError::Detaching;
     }
 
     same! {

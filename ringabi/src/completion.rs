@@ -46,7 +46,7 @@ pub enum Disposition {
     /// It was executed as the condition code says.
     #[default]
     Executed = 0,
-    /// Accepted, then overtaken by CANCEL SUBCHANNEL before it was issued.
+    /// Accepted, then overtaken by CANCEL SUBCHANNEL: before it was issued, or while its program was suspended.
     AbsorbedByCancel = 1,
     /// Accepted, then overtaken by HALT SUBCHANNEL; its pages are free.
     AbsorbedByHalt = 2,

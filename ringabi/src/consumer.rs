@@ -62,14 +62,11 @@ impl<M: WordMemory, const N: usize> Consumer<M, N> {
         Ok(Some(entry))
     }
 
-    /// Steps over the entry that [`peek`](Self::peek) has read.
+    /// Steps over the entry that [`peek`](Self::peek) has read. True if slots were given back with it.
     #[inline]
-    pub fn advance(&mut self) {
-        // Wrapping: an honest position never gets there, but it was read from shared memory once.
+    pub fn advance(&mut self) -> bool {
         self.head = self.head.wrapping_add(1);
-        if self.head.wrapping_sub(self.given_back) >= self.lazily {
-            self.give_back();
-        }
+        self.head.wrapping_sub(self.given_back) >= self.lazily && self.give_back()
     }
 
     #[cold]
@@ -88,13 +85,15 @@ impl<M: WordMemory, const N: usize> Consumer<M, N> {
         lap_of(first) == self.lane.lap(self.head).wrapping_sub(1)
     }
 
-    /// Gives all consumed slots back to the producer now.
+    /// Gives all consumed slots back to the producer now. True if there were any.
     #[inline]
-    pub fn give_back(&mut self) {
-        if self.given_back != self.head {
-            self.memory.store(self.head_word, self.head, GIVE_BACK);
-            self.given_back = self.head;
+    pub fn give_back(&mut self) -> bool {
+        if self.given_back == self.head {
+            return false;
         }
+        self.memory.store(self.head_word, self.head, GIVE_BACK);
+        self.given_back = self.head;
+        true
     }
 
     /// The position of the next entry.

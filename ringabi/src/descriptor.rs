@@ -97,10 +97,6 @@ pub enum DescriptorError {
     WrongRing = 4,
     /// The instruction takes its operand only in the descriptor, or only by address.
     OperandPlace = 5,
-    /// The operand's address is not inside the guest's memory.
-    OperandAddress = 6,
-    /// The ring is being detached: nothing new is taken.
-    Detaching = 7,
 }
 
 impl DescriptorError {
@@ -112,8 +108,6 @@ impl DescriptorError {
             3 => Self::ReservedField,
             4 => Self::WrongRing,
             5 => Self::OperandPlace,
-            6 => Self::OperandAddress,
-            7 => Self::Detaching,
             _ => return None,
         })
     }
@@ -127,8 +121,6 @@ impl fmt::Display for DescriptorError {
             Self::ReservedField => "a reserved field is not zero: bytes 6 and 7 and the order word must be",
             Self::WrongRing => "the subchannel has another home ring",
             Self::OperandPlace => "this instruction does not take its operand there",
-            Self::OperandAddress => "the operand's address is not inside the guest's memory",
-            Self::Detaching => "the ring is being detached",
         })
     }
 }

@@ -30,6 +30,14 @@ impl<M: WordMemory + Clone> DispatcherPort<M> {
     /// The header breaks a rule, or a head word is from nowhere.
     pub fn attach(memory: M) -> Result<Self, HeaderError> {
         let header = Header::read(&memory)?;
+        let fenced = memory.load(word::FENCE, Ordering::Relaxed);
+        if fenced != 0 {
+            return Err(HeaderError::Field {
+                name: "fence reason",
+                found: fenced,
+                accepted: "0 (a fenced ring must be formatted again)",
+            });
+        }
         let taken = memory.load(word::SQ_HEAD, Ordering::Relaxed);
         let produced = memory.load(word::CQ_TAIL, Ordering::Relaxed);
         let consumed = memory.load(word::CQ_HEAD, Ordering::Acquire);
@@ -64,6 +72,22 @@ impl<M: WordMemory> DispatcherPort<M> {
     #[inline]
     pub fn take(&mut self) -> Result<Option<Descriptor>, Violation> {
         Ok(self.submissions.take()?.map(|words| Descriptor::from_words(&words)))
+    }
+
+    /// Reads the next descriptor into a copy without taking it: for a caller that may have no room for its completions yet. [`advance`](Self::advance)
+    /// takes it.
+    ///
+    /// # Errors
+    /// A lap from nowhere: fence the ring.
+    #[inline]
+    pub fn peek(&self) -> Result<Option<Descriptor>, Violation> {
+        Ok(self.submissions.peek()?.map(|words| Descriptor::from_words(&words)))
+    }
+
+    /// Takes the descriptor that [`peek`](Self::peek) has read.
+    #[inline]
+    pub fn advance(&mut self) {
+        self.submissions.advance();
     }
 
     /// True if no descriptor is waiting.

@@ -75,8 +75,9 @@ impl Credit {
         if charged.saturating_sub(self.released) <= limit {
             return true;
         }
-        // Relaxed: credit is a count; what the completion slots need is ordered by the completion head.
-        self.released = memory.load(word::RELEASED, Ordering::Relaxed).max(self.released);
+        // Acquire: pairs with the Release in `CompletionReader::give_back`. Who posts on this credit has seen the head that goes with it, and so
+        // will the dispatcher, who sees the post.
+        self.released = memory.load(word::RELEASED, Ordering::Acquire).max(self.released);
         charged.saturating_sub(self.released) <= limit
     }
 }
@@ -132,6 +133,7 @@ impl<M: WordMemory + Clone> GuestPort<M> {
             doorbell: Waker::new(self.memory.clone(), word::SQ_SLEEP),
             credit: self.credit(),
             charged,
+            published_charge: charged,
         };
         (poster, self.reader())
     }
@@ -163,11 +165,13 @@ fn fence_reason<M: WordMemory>(memory: &M) -> Option<u32> {
 
 /// The single poster of a ring. Wait-free; nothing blocks, nothing allocates.
 #[derive(Debug)]
-pub struct Poster<M> {
+pub struct Poster<M: WordMemory> {
     submissions: Producer<M, 8>,
     doorbell: Waker<M>,
     credit: Credit,
     charged: u64,
+    /// The part of `charged` that is for published descriptors.
+    published_charge: u64,
 }
 
 impl<M: WordMemory> Poster<M> {
@@ -201,6 +205,7 @@ impl<M: WordMemory> Poster<M> {
     #[inline]
     #[must_use = "a sleeping dispatcher takes nothing until the doorbell rings"]
     pub fn publish(&mut self) -> bool {
+        self.published_charge = self.charged;
         self.submissions.publish() > 0 && self.doorbell.must_wake()
     }
 
@@ -219,13 +224,19 @@ impl<M: WordMemory> Poster<M> {
         fence_reason(self.submissions.memory())
     }
 
-    /// Publishes what is staged and leaves the position in the header, so that another poster can go on. True: ring the doorbell.
+    /// Publishes what is staged and ends this poster; another one can go on. True: ring the doorbell.
     pub fn finish(mut self) -> bool {
-        let ring = self.publish();
+        self.publish()
+    }
+}
+
+impl<M: WordMemory> Drop for Poster<M> {
+    /// Leaves the position in the header, so that another poster can go on. What was staged and not published was never posted.
+    fn drop(&mut self) {
+        let published = self.submissions.position().wrapping_sub(self.submissions.staged());
         let memory = self.submissions.memory();
-        memory.store(word::SQ_TICKET, self.submissions.position(), Ordering::Relaxed);
-        memory.store(word::CHARGED, self.charged, Ordering::Relaxed);
-        ring
+        memory.store(word::SQ_TICKET, published, Ordering::Relaxed);
+        memory.store(word::CHARGED, self.published_charge, Ordering::Relaxed);
     }
 }
 
@@ -277,7 +288,7 @@ impl<M: WordMemory> SharedPoster<M> {
 
 /// The reader of a ring's completions. Wait-free; nothing blocks, nothing allocates.
 #[derive(Debug)]
-pub struct CompletionReader<M> {
+pub struct CompletionReader<M: WordMemory> {
     completions: Consumer<M, 8>,
     extensions: Lane,
     sleeper: Sleeper<M>,
@@ -293,6 +304,7 @@ impl<M: WordMemory> CompletionReader<M> {
     pub fn take(&mut self) -> Result<Option<(Completion, Option<Extension>)>, Violation> {
         let index = self.extensions.word(self.completions.position());
         let Some(words) = self.completions.peek()? else {
+            self.give_back();
             return Ok(None);
         };
         let completion = Completion::from_words(&words);
@@ -305,13 +317,20 @@ impl<M: WordMemory> CompletionReader<M> {
             memory.load_body(index, &mut words);
             Extension::from_words(completion.flags, &words)
         };
-        // Only now: the extension belongs to the slot.
-        self.completions.advance();
         if matches!(completion.kind(), Some(CompletionKind::Final | CompletionKind::Accepted)) {
             self.released = self.released.wrapping_add(1);
-            self.completions.memory().store(word::RELEASED, self.released, Ordering::Relaxed);
+        }
+        // Only now: the extension belongs to the slot.
+        if self.completions.advance() {
+            self.release_credit();
         }
         Ok(Some((completion, extension)))
+    }
+
+    /// Credit follows the slots: who posts on it must not meet a completion ring that is still full.
+    fn release_credit(&self) {
+        // Pairs with the Acquire in `Credit::allows`.
+        self.completions.memory().store(word::RELEASED, self.released, Ordering::Release);
     }
 
     /// True if no completion is waiting.
@@ -320,12 +339,13 @@ impl<M: WordMemory> CompletionReader<M> {
         self.completions.is_empty()
     }
 
-    /// Announces sleep: the dispatcher will notify. True: really sleep now; false: something has arrived meanwhile.
+    /// Announces sleep: the dispatcher will notify. True: really sleep now; false: something has arrived meanwhile, or the ring is
+    /// [`fenced`](Self::fenced) and nothing will ever arrive.
     #[inline]
     pub fn announce_sleep(&mut self) -> bool {
-        self.completions.give_back();
+        self.give_back();
         self.sleeper.announce();
-        if self.completions.is_empty() {
+        if self.completions.is_empty() && self.fenced().is_none() {
             return true;
         }
         self.sleeper.awake();
@@ -338,14 +358,23 @@ impl<M: WordMemory> CompletionReader<M> {
         self.sleeper.awake();
     }
 
-    /// Gives all consumed completion slots back now.
+    /// Gives all consumed completion slots, and the credit for them, back now. Taking does that by itself when it finds nothing.
     #[inline]
     pub fn give_back(&mut self) {
-        self.completions.give_back();
+        if self.completions.give_back() {
+            self.release_credit();
+        }
     }
 
     /// The reason why the dispatcher no longer serves this ring, if so.
     pub fn fenced(&self) -> Option<u32> {
         fence_reason(self.completions.memory())
+    }
+}
+
+impl<M: WordMemory> Drop for CompletionReader<M> {
+    /// Leaves the position and the credit in the header, so that another reader can go on.
+    fn drop(&mut self) {
+        self.give_back();
     }
 }

@@ -29,6 +29,9 @@ pub const LEAST_RESERVE: u32 = 8;
 /// Required features that this version understands: none are defined yet.
 pub const KNOWN_FEATURES: u64 = 0;
 
+/// Word index of the epoch, the last word of the header's first line that is used.
+const EPOCH: usize = 12;
+
 /// Word indices of the header's shared words. Each side's words are on 128-byte lines of their own.
 pub mod word {
     /// Dispatcher: submission entries consumed (lazily).
@@ -226,9 +229,11 @@ impl Header {
 
     /// Writes the header and zeroes the shared words and all slots: the ring becomes valid with the last store.
     ///
+    /// Each formatting of a region has an epoch of its own; the header that is returned knows it.
+    ///
     /// # Errors
     /// The region is too small.
-    pub fn format<M: WordMemory>(&self, memory: &M) -> Result<(), HeaderError> {
+    pub fn format<M: WordMemory>(mut self, memory: &M) -> Result<Self, HeaderError> {
         let bytes = memory.len() as u64 * 8;
         let needed = self.region_bytes();
         if bytes < needed {
@@ -236,6 +241,9 @@ impl Header {
         }
         #[allow(clippy::cast_possible_truncation, reason = "it is at most the region's length, which is a usize")]
         let words = (needed / 8) as usize;
+        if memory.load(0, Ordering::Relaxed) == MAGIC {
+            self.epoch = memory.load(EPOCH, Ordering::Relaxed).wrapping_add(1).max(1);
+        }
         for index in 0..words {
             memory.store(index, 0, Ordering::Relaxed);
         }
@@ -258,7 +266,7 @@ impl Header {
         }
         // Pairs with the Acquire in `Header::read`: who sees the magic sees the header.
         memory.store(0, MAGIC, Ordering::Release);
-        Ok(())
+        Ok(self)
     }
 
     /// Reads the header once into a copy and checks the copy.

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Wake-up suppression: a doorbell or a notification only for a partner who sleeps, and only one for each sleep.
+//! Wake-up suppression: a doorbell or a notification only for a partner who sleeps, and from each producer only one for each sleep.
 //!
 //! The consumer owns a *sleep word*, a count that is odd while it sleeps. It announces its sleep, fences, and looks once more
 //! at what it waits for; the producer publishes, fences, and looks at the sleep word. One of the two sees the other (Dekker), so
-//! no wake-up is lost; and because the count tells one sleep from the next, none is sent twice.
+//! no wake-up is lost; and because the count tells one sleep from the next, no producer sends it twice.
 
 use crate::memory::WordMemory;
 use core::sync::atomic::Ordering;
@@ -34,10 +34,11 @@ impl<M: WordMemory> Sleeper<M> {
         self.memory.full_fence();
     }
 
-    /// Announces sleep without the fence that must follow before the last look.
+    /// Announces sleep without the fence that must follow before the last look. Each announcement is a new sleep, also one right after
+    /// another: a doorbell that was rung for the last one says nothing about this one.
     #[inline]
     pub fn announce_unfenced(&mut self) {
-        self.count |= 1;
+        self.count = self.count.wrapping_add(1) | 1;
         self.memory.store(self.word, self.count, Ordering::Relaxed);
     }
 

@@ -272,6 +272,12 @@ impl Reactor {
         ring.violation = Some(violation);
         ring.port.fence(violation.fence_reason());
         self.counters.fenced += 1;
+        // A guest that sleeps would never learn of it.
+        if !ring.notification_outstanding && ring.port.must_notify() {
+            ring.notification_outstanding = true;
+            self.counters.notifications += 1;
+            self.engine.notify(place, ring.notification.as_raw_fd());
+        }
         tracing::warn!(ring = place, %violation, "ring fenced");
         self.stop_all(place);
     }
@@ -346,7 +352,10 @@ impl Reactor {
             if let Some(guest) = self.guests.get_mut(ring.guest) {
                 guest.rings -= 1;
             }
-            ring.port.detach();
+            if ring.violation.is_none() {
+                // Nothing is staged any more: what the subchannels had to say was published at the end of the turn that said it.
+                ring.port.detach();
+            }
         }
     }
 

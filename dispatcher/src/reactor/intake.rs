@@ -46,21 +46,16 @@ impl Reactor {
         let mut count = 0;
         while count < budget {
             let Some(ring) = self.rings.get_mut(place) else { break };
-            let descriptor = match ring.parked.take() {
-                Some(parked) => parked,
-                None => match ring.port.take()? {
-                    Some(descriptor) => descriptor,
-                    None => break,
-                },
-            };
+            let Some(descriptor) = ring.port.peek()? else { break };
             let accepted = descriptor.flags & DescriptorFlags::ACCEPTED.bits() != 0;
             let need = 1 + u64::from(accepted);
             if ring.port.room(ring.owed + need)? < ring.owed + need {
                 // The guest owes itself more completions than fit: it waits, nobody else does.
-                ring.parked = Some(descriptor);
-                self.counters.stalls += 1;
+                self.counters.stalls += u64::from(!core::mem::replace(&mut ring.stalled, true));
                 break;
             }
+            ring.port.advance();
+            ring.stalled = false;
             ring.owed += need;
             if count == 0 {
                 self.moment.now = clock::now();

@@ -221,8 +221,7 @@ impl Reactor {
         if let Some(due) = self.timers.next() {
             earlier(Duration::from_nanos(due.saturating_sub(began)));
         }
-        if !self.queues.undelivered.is_empty() || self.busy_rings > 0 || self.rings.iter().any(|(_, ring)| ring.parked.is_some())
-        {
+        if !self.queues.undelivered.is_empty() || self.busy_rings > 0 || self.rings.iter().any(|(_, ring)| ring.stalled) {
             earlier(LOOK_AGAIN);
         }
         self.counters.sleeps += 1;
@@ -248,24 +247,15 @@ impl Reactor {
         }
         // Pairs with the fence in the poster's `Waker::must_wake`: either it sees the announcement, or we see its descriptor.
         fence(Ordering::SeqCst);
-        let idle = self.rings.iter().all(|(_, ring)| !ring.serving() || (ring.parked.is_none() && ring.port.is_empty()))
+        // What only waits for a guest to make room is looked at again later; it does not keep us awake.
+        let idle = self.rings.iter().all(|(_, ring)| !ring.serving() || ring.stalled || ring.port.is_empty())
             && self.mailbox.is_empty()
             && !self.queues.any()
             && !self.engine.wants_enter_or_has_reaped();
-        let stalled_only = !idle && self.stalled_only();
-        if !idle && !stalled_only {
+        if !idle {
             self.wake();
-            return false;
         }
-        true
-    }
-
-    /// True if the only thing that is left waits for a guest to make room.
-    fn stalled_only(&mut self) -> bool {
-        self.mailbox.is_empty()
-            && !self.queues.any()
-            && !self.engine.wants_enter_or_has_reaped()
-            && self.rings.iter().all(|(_, ring)| !ring.serving() || ring.parked.is_some() || ring.port.is_empty())
+        idle
     }
 
     /// Says to all guests that no doorbell is needed.

@@ -5,8 +5,7 @@ use crate::metrics::{Counters, Latencies, Series, Stage};
 use crate::region::RegionWords;
 use crate::subchannel::{Answer, Answers};
 use fctl_ringabi::{
-    ClockId, Completion, CompletionFlags, CompletionKind, Descriptor, DescriptorFlags, DispatcherPort, Disposition, Operation,
-    StageTimes,
+    ClockId, Completion, CompletionFlags, CompletionKind, DescriptorFlags, DispatcherPort, Disposition, Operation, StageTimes,
 };
 use std::time::Instant;
 use vmm_sys_util::eventfd::EventFd;
@@ -43,8 +42,8 @@ pub(super) struct Ring {
     pub(super) notify_wanted: bool,
     /// Completion entries promised to descriptors that were taken.
     pub(super) owed: u64,
-    /// A descriptor that was read but has no room for its completions yet.
-    pub(super) parked: Option<Descriptor>,
+    /// The next descriptor has no room for its completions.
+    pub(super) stalled: bool,
     pub(super) has_clock: bool,
     pub(super) waiter: Option<Waiter>,
     /// Subchannels whose home this is.
@@ -65,7 +64,7 @@ impl Ring {
             watched: true,
             notify_wanted: false,
             owed: 0,
-            parked: None,
+            stalled: false,
             has_clock,
             waiter: None,
             subchannels: 0,
