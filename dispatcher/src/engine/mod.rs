@@ -10,10 +10,12 @@ use std::os::fd::RawFd;
 
 mod segments;
 mod uring;
+mod uring_setup;
 
 pub use segments::{Segment, Segments, MOST_SEGMENTS};
 pub(crate) use uring::Reaped;
-pub use uring::{EngineCounters, UringEngine, UringError};
+pub use uring::{EngineCounters, UringEngine};
+pub use uring_setup::UringError;
 
 /// A slot of an engine, as handed to one channel program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

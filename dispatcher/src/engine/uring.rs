@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The io_uring engine: operations, doorbells, notifications and the one sleep point, all in one ring.
 
+use super::uring_setup::{set_up, UringError};
 use super::{Engine, Operation, OperationResult, Segments, SlotId};
 use io_uring::squeue::Entry;
 use io_uring::{cqueue, opcode, types, IoUring};
@@ -11,44 +12,6 @@ use std::time::Duration;
 
 /// What one `eventfd` write adds.
 static ONE: u64 = 1;
-
-/// Why the engine could not be made. The text says what would help.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum UringError {
-    /// The kernel refuses io_uring to this process.
-    #[error(
-        "io_uring is refused by the kernel ({source}): sysctl kernel.io_uring_disabled is {setting}; 0 allows it to all, 1 to members of kernel.io_uring_group; a seccomp filter or container policy may forbid it too"
-    )]
-    Refused {
-        /// What the sysctl holds.
-        setting: String,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// The kernel has no io_uring.
-    #[error("io_uring is not in this kernel ({0}): Linux 5.15 or later is needed")]
-    Missing(io::Error),
-    /// The kernel had no memory for the ring.
-    #[error("no memory for an io_uring of {entries} entries ({source}): raise RLIMIT_MEMLOCK (kernels before 5.12) or lower `engine_slots`")]
-    Memory {
-        /// Entries asked for.
-        entries: u32,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-    /// The number of slots is out of range.
-    #[error("engine_slots is {0}: 1 to 4096 are accepted")]
-    Slots(u32),
-    /// Anything else.
-    #[error("io_uring of {entries} entries cannot be set up: {source}")]
-    Setup {
-        /// Entries asked for.
-        entries: u32,
-        /// The kernel's answer.
-        source: io::Error,
-    },
-}
 
 /// What came out of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +72,8 @@ pub struct UringEngine {
     pushed: u32,
     reaped: VecDeque<(u64, i32, u32)>,
     counters: EngineCounters,
+    /// An unexpected error of the kernel was logged.
+    complained: bool,
 }
 
 impl UringEngine {
@@ -122,7 +87,7 @@ impl UringEngine {
         }
         // Each slot can have an operation and its cancel in the queue; watches and notifications are few and flushed when full.
         let entries = (u32::from(slots) * 2 + 64).next_power_of_two();
-        let (ring, deferred) = Self::set_up(entries)?;
+        let (ring, deferred) = set_up(entries)?;
         Ok(Self {
             ring,
             disabled: deferred,
@@ -134,38 +99,8 @@ impl UringEngine {
             pushed: 0,
             reaped: VecDeque::with_capacity(entries as usize * 2),
             counters: EngineCounters::default(),
+            complained: false,
         })
-    }
-
-    fn set_up(entries: u32) -> Result<(IoUring, bool), UringError> {
-        // One task submits, and completions run when it asks for them: no interruption of a thread that polls anyway.
-        let best = IoUring::builder()
-            .setup_r_disabled()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .setup_clamp()
-            .build(entries);
-        match best {
-            Ok(ring) => return Ok((ring, true)),
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-            Err(error) => return Err(Self::explain(entries, error)),
-        }
-        // Kernels before 6.1.
-        IoUring::builder().setup_clamp().build(entries).map(|ring| (ring, false)).map_err(|error| Self::explain(entries, error))
-    }
-
-    fn explain(entries: u32, source: io::Error) -> UringError {
-        match source.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => {
-                let setting = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-                let setting = setting.map_or_else(|_| "not readable".into(), |text| text.trim().to_owned());
-                UringError::Refused { setting, source }
-            }
-            Some(libc::ENOSYS) => UringError::Missing(source),
-            Some(libc::ENOMEM) => UringError::Memory { entries, source },
-            _ => UringError::Setup { entries, source },
-        }
     }
 
     /// True if completions are run only when this thread asks for them (Linux 6.1).
@@ -317,8 +252,15 @@ impl UringEngine {
                 unsafe { self.ring.submitter().enter::<libc::sigset_t>(submit, want, 1, None) }
             }
         };
-        // EINTR, ETIME, EBUSY, EAGAIN: the next turn looks again; nothing of the queue is lost. The queue's length tells what is left.
-        let _ = result;
+        // Nothing of the queue is lost by an error: its length tells what is left, and the next turn tries again. Some are in the nature of
+        // the thing: a signal, the time is over, completions must be taken first, no memory just now.
+        if let Err(error) = result {
+            let expected = [libc::EINTR, libc::ETIME, libc::EBUSY, libc::EAGAIN, libc::ENOMEM];
+            if !error.raw_os_error().is_some_and(|number| expected.contains(&number)) && !self.complained {
+                self.complained = true;
+                tracing::error!(%error, "io_uring_enter fails; said only once");
+            }
+        }
         #[allow(clippy::cast_possible_truncation, reason = "the queue has at most 32768 entries")]
         let left = self.ring.submission().len() as u32;
         self.pushed = left;

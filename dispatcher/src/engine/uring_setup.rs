@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Setting an io_uring up, and saying what stands in the way.
+
+use io_uring::IoUring;
+use std::io;
+
+/// Why the engine could not be made. The text says what would help.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum UringError {
+    /// The kernel refuses io_uring to this process.
+    #[error(
+        "io_uring is refused by the kernel ({source}): sysctl kernel.io_uring_disabled is {setting}; 0 allows it to all, 1 to members of kernel.io_uring_group; a seccomp filter or container policy may forbid it too"
+    )]
+    Refused {
+        /// What the sysctl holds.
+        setting: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel has no io_uring.
+    #[error("io_uring is not in this kernel ({0}): Linux 5.15 or later is needed")]
+    Missing(io::Error),
+    /// The kernel had no memory for the ring.
+    #[error("no memory for an io_uring of {entries} entries ({source}): raise RLIMIT_MEMLOCK (kernels before 5.12) or lower `engine_slots`")]
+    Memory {
+        /// Entries asked for.
+        entries: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The number of slots is out of range.
+    #[error("engine_slots is {0}: 1 to 4096 are accepted")]
+    Slots(u32),
+    /// Anything else.
+    #[error("io_uring of {entries} entries cannot be set up: {source}")]
+    Setup {
+        /// Entries asked for.
+        entries: u32,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+}
+
+/// A ring with `entries` entries, and whether it is one of the new kind: disabled until its thread enables it, completions only when asked for.
+pub(super) fn set_up(entries: u32) -> Result<(IoUring, bool), UringError> {
+    // One task submits, and completions run when it asks for them: no interruption of a thread that polls anyway.
+    let best = IoUring::builder()
+        .setup_r_disabled()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .setup_clamp()
+        .build(entries);
+    match best {
+        Ok(ring) => return Ok((ring, true)),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+        Err(error) => return Err(explain(entries, error)),
+    }
+    // Kernels before 6.1.
+    IoUring::builder().setup_clamp().build(entries).map(|ring| (ring, false)).map_err(|error| explain(entries, error))
+}
+
+fn explain(entries: u32, source: io::Error) -> UringError {
+    match source.raw_os_error() {
+        Some(libc::EPERM | libc::EACCES) => {
+            let setting = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+            let setting = setting.map_or_else(|_| "not readable".into(), |text| text.trim().to_owned());
+            UringError::Refused { setting, source }
+        }
+        Some(libc::ENOSYS) => UringError::Missing(source),
+        Some(libc::ENOMEM) => UringError::Memory { entries, source },
+        _ => UringError::Setup { entries, source },
+    }
+}
