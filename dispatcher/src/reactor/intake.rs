@@ -44,7 +44,15 @@ impl Reactor {
     #[inline]
     fn take_from(&mut self, place: u32, budget: u32) -> Result<bool, Violation> {
         let mut count = 0;
-        while count < budget {
+        let end = self.take_until(place, budget, &mut count);
+        // Also when the ring is to be fenced: what came before the violation was taken.
+        self.counters.taken += u64::from(count);
+        end.map(|()| count > 0)
+    }
+
+    #[inline]
+    fn take_until(&mut self, place: u32, budget: u32, count: &mut u32) -> Result<(), Violation> {
+        while *count < budget {
             let Some(ring) = self.rings.get_mut(place) else { break };
             let Some(descriptor) = ring.port.peek()? else { break };
             let accepted = descriptor.flags & DescriptorFlags::ACCEPTED.bits() != 0;
@@ -57,14 +65,13 @@ impl Reactor {
             ring.port.advance();
             ring.stalled = false;
             ring.owed += need;
-            if count == 0 {
+            if *count == 0 {
                 self.moment.now = clock::now();
             }
-            count += 1;
+            *count += 1;
             self.execute(place, &descriptor);
         }
-        self.counters.taken += u64::from(count);
-        Ok(count > 0)
+        Ok(())
     }
 
     /// Decides one descriptor.
