@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The goals: which sides are compared, and what is wanted of their ratio.
+
+pub mod p1;
+pub mod p2;
+pub mod p3;
+
+use crate::cli::{Goal, Peers};
+use crate::disturbance::{preemptions, MOST_A_SECOND};
+use crate::error::{BenchError, Doing as _, Measured};
+use crate::machine::Machine;
+use crate::method::{Interval, Pair, Verdict, Wanted};
+use crate::pingpong;
+use crate::placement::Placement;
+use crate::report::{Report, Row};
+use std::time::{Duration, Instant};
+
+/// How long the ping-pong of a moment takes.
+const PING_PONG: Duration = Duration::from_millis(15);
+
+/// What every goal needs to know.
+pub struct Setting<'a> {
+    /// The options.
+    pub options: &'a Peers,
+    /// Where the threads run.
+    pub placement: Placement,
+}
+
+impl Setting<'_> {
+    /// The ping-pong of this moment, in nanoseconds.
+    ///
+    /// # Errors
+    /// There is only one CPU.
+    pub fn ping_pong(&self) -> Measured<f64> {
+        pingpong::round_trip(self.placement, PING_PONG)
+    }
+}
+
+/// A comparison while it is measured: pairs, controls and the ping-pongs between them.
+pub struct Comparison {
+    goal: &'static str,
+    what: String,
+    peer: &'static str,
+    unit: &'static str,
+    wanted: String,
+    pairs: Vec<Pair>,
+    controls: Vec<f64>,
+    ping_pongs: Vec<f64>,
+    remarks: Vec<String>,
+}
+
+impl Comparison {
+    /// A comparison without pairs yet. `wanted` is the goal in words, as the table shows it.
+    pub fn new(goal: &'static str, what: &str, peer: &'static str, unit: &'static str, wanted: &str) -> Self {
+        Self {
+            goal,
+            what: what.into(),
+            peer,
+            unit,
+            wanted: wanted.into(),
+            pairs: Vec::new(),
+            controls: Vec::new(),
+            ping_pongs: Vec::new(),
+            remarks: Vec::new(),
+        }
+    }
+
+    /// Adds an interleaved pair, and what the goal wants at its moment.
+    pub fn pair(&mut self, ours: f64, peer: f64, wanted: Option<Wanted>) {
+        self.pairs.push(Pair { ours, peer, wanted });
+    }
+
+    /// Adds a control: the ratio of two runs of one and the same side, with another run between them.
+    pub fn control(&mut self, first: f64, second: f64) {
+        self.controls.push(second / first);
+    }
+
+    /// Adds a ping-pong.
+    pub fn ping_pong(&mut self, nanoseconds: f64) {
+        self.ping_pongs.push(nanoseconds);
+    }
+
+    /// Adds a remark.
+    pub fn remark(&mut self, text: String) {
+        self.remarks.push(text);
+    }
+
+    /// The row of the table.
+    pub fn row(self) -> Row {
+        let verdict = Verdict::of(&self.pairs);
+        self.row_with(verdict)
+    }
+
+    fn row_with(self, verdict: Verdict) -> Row {
+        let side = |of: fn(&Pair) -> f64| Interval::of(&self.pairs.iter().map(of).collect::<Vec<_>>());
+        Row {
+            ours: side(|pair| pair.ours),
+            theirs: side(|pair| pair.peer),
+            ratio: side(Pair::ratio),
+            control: Interval::of(&self.controls),
+            ping_pong_ns: Interval::of(&self.ping_pongs),
+            goal: self.goal,
+            what: self.what,
+            peer: self.peer,
+            unit: self.unit,
+            wanted: self.wanted,
+            pairs: self.pairs,
+            verdict,
+            remarks: self.remarks,
+        }
+    }
+
+    /// The row of a comparison that did not come about.
+    ///
+    /// # Errors
+    /// The reason is not that it cannot be run.
+    pub fn not_run(self, error: BenchError) -> Measured<Row> {
+        match error {
+            BenchError::NotRun(reason) => Ok(self.row_with(Verdict::NotRun(reason))),
+            other => Err(other),
+        }
+    }
+}
+
+/// Median of some figures.
+pub fn median_of(values: &[f64]) -> f64 {
+    crate::method::median(&mut values.to_vec())
+}
+
+/// Measures one goal: a row for each peer or form.
+type Measure = fn(&Setting<'_>) -> Measured<Vec<Row>>;
+
+/// Measures the goals that were asked for, prints the table, and writes the JSON.
+///
+/// # Errors
+/// A side did wrong, or the system refused what every run needs.
+pub fn run(options: &Peers) -> Measured<()> {
+    let setting = Setting { options, placement: Placement::choose(&options.place)? };
+    let mut report = Report::new(Machine::look(), setting.placement, options);
+    print!("{}", report.head());
+    let goals: [(Goal, Measure); 3] = [(Goal::P1, p1::measure), (Goal::P2, p2::measure), (Goal::P3, p3::measure)];
+    for (goal, measure) in goals {
+        if options.wants(goal) {
+            let (began, before) = (Instant::now(), preemptions());
+            let mut rows = measure(&setting)?;
+            #[allow(clippy::cast_precision_loss, reason = "a count of context switches")]
+            let a_second = (preemptions() - before) as f64 / began.elapsed().as_secs_f64();
+            if a_second > MOST_A_SECOND {
+                let remark = format!("the machine was busy: preempted {a_second:.0} times a second");
+                rows.iter_mut().for_each(|row| row.remarks.push(remark.clone()));
+            }
+            print!("{}", report.add(rows));
+        }
+    }
+    print!("{}", report.foot());
+    if let Some(path) = &options.json {
+        let text = serde_json::to_string_pretty(&report).doing("write the report as JSON")?;
+        std::fs::write(path, text + "\n").doing("write the JSON file")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! P3: 4 KiB random FBA reads by 128 subchannels from the page cache, as one Read CCW and as Linux sends it.
+
+use super::{median_of, Comparison, Setting};
+use crate::error::{Doing as _, Measured};
+use crate::fba::{self, FbaReads, Reading};
+use crate::guest_memory::GuestMemory;
+use crate::method::Wanted;
+use crate::peers::uring_reads;
+use crate::pump::{throughput, Shape, Throughput, Until};
+use crate::report::Row;
+use crate::subject::Subject;
+use crate::volume_file::VolumeFile;
+use fctl_dispatcher::device::fba::Fba;
+use fctl_dispatcher::device::SubchannelDevice;
+use fctl_dispatcher::volume::{Volume, VolumeOptions};
+use std::sync::Arc;
+
+/// Subchannels, each with one read outstanding.
+pub const SUBCHANNELS: u16 = 128;
+
+const SHAPE: Shape = Shape { batch: 32, depth: SUBCHANNELS };
+
+/// What makes the FBA devices of a volume.
+///
+/// # Errors
+/// The volume cannot be opened, or cannot be an FBA device.
+pub fn devices(volume: &VolumeFile) -> Measured<impl FnMut() -> Box<dyn SubchannelDevice> + Send> {
+    let opened = Arc::new(Volume::open(volume.path(), VolumeOptions::default()).doing("open the volume")?);
+    // Tells an error once, before the first device is made.
+    Fba::new(Arc::clone(&opened)).doing("make an FBA device")?;
+    Ok(move || -> Box<dyn SubchannelDevice> {
+        match Fba::new(Arc::clone(&opened)) {
+            Ok(device) => Box::new(device),
+            Err(error) => unreachable!("it was made before: {error}"),
+        }
+    })
+}
+
+fn ours(setting: &Setting<'_>, memory: &GuestMemory, volume: &VolumeFile, reading: Reading) -> Measured<Throughput> {
+    let placement = setting.placement;
+    let (subject, guest) = Subject::start(placement, memory, SUBCHANNELS, devices(volume)?)?;
+    let until = Until::Times(setting.options.times());
+    let clock = subject.clock();
+    let measured = placement.on_guest(|| {
+        let program = FbaReads::new(memory, SUBCHANNELS, volume.pieces(), reading);
+        throughput(&mut guest.wire(program, true), SHAPE, until, placement, Some(clock))
+    })?;
+    subject.stop(measured.round_trips)?;
+    Ok(measured)
+}
+
+/// Measures P3 in both forms against the ring-fed bare loop.
+///
+/// # Errors
+/// A side did wrong.
+pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
+    let peer = "ring-fed bare io_uring loop";
+    let forms = [Reading::Whole, Reading::Chained];
+    let mut rows = [
+        Comparison::new("P3", "FBA read 4 KiB, 128 deep, 1 × 4096", peer, "K/s", "≥ 0.9"),
+        Comparison::new("P3", "FBA read 4 KiB, 128 deep, 8 × 512", peer, "K/s", "≥ 0.9"),
+    ];
+    let volume = VolumeFile::new(&setting.options.place.dir, setting.options.volume_bytes())?;
+    let memory = fba::memory(SUBCHANNELS)?;
+    let times = setting.options.times();
+    let theirs = || uring_reads::reads(setting.placement, &volume, &memory, SHAPE, times);
+    let mut per_cpu: [(Vec<f64>, Vec<f64>); 2] = Default::default();
+    for _ in 0..setting.options.pairs {
+        let moment = if setting.placement.one_cpu() { None } else { Some(setting.ping_pong()?) };
+        let mut controls = Vec::new();
+        for ((row, reading), cpu) in rows.iter_mut().zip(forms).zip(&mut per_cpu) {
+            let our = ours(setting, &memory, &volume, reading)?;
+            let peer = theirs()?;
+            row.pair(our.per_second / 1e3, peer.per_second / 1e3, Some(Wanted::AtLeast(0.9)));
+            cpu.0.push(our.per_cpu_second / 1e3);
+            cpu.1.push(peer.per_cpu_second / 1e3);
+            controls.push(peer.per_second);
+        }
+        for row in &mut rows {
+            // Here the control is the peer's: it ran twice, with our side between.
+            row.control(controls[0], controls[1]);
+            if let Some(moment) = moment {
+                row.ping_pong(moment);
+            }
+        }
+    }
+    for (row, (ours, theirs)) in rows.iter_mut().zip(&per_cpu) {
+        let (ours, theirs) = (median_of(ours), median_of(theirs));
+        row.remark(format!("per CPU-second of the serving thread: {ours:.0} K, peer {theirs:.0} K"));
+        if setting.placement.one_cpu() {
+            row.remark("guest and dispatcher share one CPU".into());
+        }
+    }
+    Ok(rows.into_iter().map(Comparison::row).collect())
+}

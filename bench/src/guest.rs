@@ -1,0 +1,115 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The guest of our side: a wire over the ring pair.
+
+use crate::error::{BenchError, Doing as _, Measured};
+use crate::ledger::Ledger;
+use crate::pump::Wire;
+use crate::subject::id;
+use fctl_dispatcher::clock;
+use fctl_dispatcher::region::RegionWords;
+use fctl_ringabi::arch::{DeviceStatus, Orb, SubchannelStatus};
+use fctl_ringabi::{Completion, CompletionKind, CompletionReader, Descriptor, Disposition, Poster};
+use vmm_sys_util::eventfd::EventFd;
+
+/// The guest's ends of a ring pair.
+pub struct RingGuest {
+    poster: Poster<RegionWords>,
+    reader: CompletionReader<RegionWords>,
+    doorbell: EventFd,
+}
+
+impl RingGuest {
+    /// A guest with these ends.
+    pub fn new(poster: Poster<RegionWords>, reader: CompletionReader<RegionWords>, doorbell: EventFd) -> Self {
+        Self { poster, reader, doorbell }
+    }
+
+    /// The wire that starts `program` on a subchannel for each request. `stamped` descriptors say when they were posted (one look at the clock for
+    /// each batch).
+    pub fn wire<P: Program>(self, program: P, stamped: bool) -> RingWire<P> {
+        RingWire { guest: self, program, stamped }
+    }
+}
+
+/// What is started on a subchannel.
+pub trait Program {
+    /// Prepares the subchannel's next program and gives the ORB that starts it.
+    fn prepare(&mut self, place: u16) -> Orb;
+
+    /// Looks whether the program that has ended did its work; the status was looked at before.
+    fn done(&mut self, place: u16) -> bool;
+}
+
+/// No program: for null devices, which never look at it.
+#[derive(Clone, Copy, Debug)]
+pub struct NoProgram;
+
+impl Program for NoProgram {
+    #[inline(always)]
+    fn prepare(&mut self, place: u16) -> Orb {
+        Orb::new(u32::from(place), 0x1000)
+    }
+
+    #[inline(always)]
+    fn done(&mut self, _place: u16) -> bool {
+        true
+    }
+}
+
+/// Starts and their finals, as a wire.
+pub struct RingWire<P> {
+    guest: RingGuest,
+    program: P,
+    stamped: bool,
+}
+
+/// Channel end and device end, nothing else.
+const ENDED: DeviceStatus = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
+
+/// True for the final of a start that ended well.
+#[inline(always)]
+fn ended_well(completion: &Completion) -> bool {
+    completion.kind == CompletionKind::Final as u8
+        && completion.cc == 0
+        && completion.disposition == Disposition::Executed as u8
+        && completion.scsw.device_status() == ENDED
+        && completion.scsw.subchannel_status() == SubchannelStatus::empty()
+}
+
+impl<P: Program> Wire for RingWire<P> {
+    const SIDE: &'static str = "fctl";
+
+    #[inline]
+    fn send(&mut self, ledger: &mut Ledger, count: u64) -> Measured<()> {
+        let posted = if self.stamped { clock::now() } else { 0 };
+        for _ in 0..count {
+            let request = ledger.open();
+            let orb = self.program.prepare(request.place);
+            let descriptor = Descriptor::start(id(request.place), &orb, request.tag).posted_at(posted);
+            self.guest.poster.stage(&descriptor).doing("post a start")?;
+        }
+        if self.guest.poster.publish() {
+            self.guest.doorbell.write(1).doing("ring the doorbell")?;
+        }
+        Ok(())
+    }
+
+    #[inline]
+    fn receive(&mut self, ledger: &mut Ledger, most: u64) -> Measured<u64> {
+        let mut count = 0;
+        while count < most {
+            let Some((completion, extension)) = self.guest.reader.take().doing("take a completion")? else { break };
+            let place = ledger.close(completion.tag).ok_or_else(|| Self::unknown(completion.tag))?;
+            if !ended_well(&completion) {
+                let fault = format!("a start did not end well: {completion:?}, {extension:?}");
+                return Err(BenchError::Wrong { side: Self::SIDE, fault });
+            }
+            if !self.program.done(place) {
+                let fault = format!("the program of subchannel {place} ended well but did not do its work");
+                return Err(BenchError::Wrong { side: Self::SIDE, fault });
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+}

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! `load`: the dispatcher's side alone, for as long as is asked, and its own account of it.
+
+use crate::cli::{Load, What};
+use crate::error::{Doing as _, Measured};
+use crate::fba::{self, FbaReads, Reading};
+use crate::goals::{p1, p3};
+use crate::guest::{NoProgram, Program, RingWire};
+use crate::guest_memory::GuestMemory;
+use crate::ledger::Ledger;
+use crate::placement::Placement;
+use crate::pump::{throughput, Shape, Throughput, Times, Until, Wire};
+use crate::subject::{self, Subject};
+use crate::thread_clock::ThreadClock;
+use crate::volume_file::VolumeFile;
+use fctl_dispatcher::device::null::Null;
+use fctl_dispatcher::device::SubchannelDevice;
+use fctl_dispatcher::engine::EngineCounters;
+use fctl_dispatcher::metrics::Counters;
+use fctl_dispatcher::{Reactor, MOST_PER_RING_AND_TURN};
+use std::time::Duration;
+
+/// Bytes of the volume.
+const VOLUME_BYTES: u64 = if cfg!(test) { 4 << 20 } else { 256 << 20 };
+
+/// Runs the load and prints what was done.
+///
+/// # Errors
+/// The dispatcher did wrong, or the system refused what it needs.
+pub fn run(options: &Load) -> Measured<()> {
+    let placement = Placement::choose(&options.place)?;
+    let until = match options.starts {
+        Some(starts) => Until::Answers(starts),
+        None => Until::Times(Times {
+            warm_up: Duration::ZERO,
+            run: Duration::try_from_secs_f64(options.seconds).doing("read --seconds")?,
+        }),
+    };
+    let (measured, counters, engine) = match options.what {
+        What::Null => null(options, placement, until)?,
+        What::Fba => reads(options, placement, until, Reading::Whole)?,
+        What::FbaChained => reads(options, placement, until, Reading::Chained)?,
+    };
+    print(measured, &counters, engine);
+    Ok(())
+}
+
+type Account = (Throughput, Counters, EngineCounters);
+
+fn null(options: &Load, placement: Placement, until: Until) -> Measured<Account> {
+    let memory = GuestMemory::new(1 << 20)?;
+    let depth = options.depth.unwrap_or(options.batch * 8).clamp(options.batch, p1::SUBCHANNELS);
+    let shape = Shape { batch: options.batch, depth };
+    let device = || -> Box<dyn SubchannelDevice> { Box::new(Null) };
+    drive(options, placement, until, shape, &memory, p1::SUBCHANNELS, device, NoProgram)
+}
+
+fn reads(options: &Load, placement: Placement, until: Until, reading: Reading) -> Measured<Account> {
+    let depth = options.depth.unwrap_or(p3::SUBCHANNELS).clamp(options.batch, p1::SUBCHANNELS);
+    let shape = Shape { batch: options.batch, depth };
+    let volume = VolumeFile::new(&options.place.dir, VOLUME_BYTES)?;
+    let memory = fba::memory(depth)?;
+    let program = FbaReads::new(&memory, depth, volume.pieces(), reading);
+    drive(options, placement, until, shape, &memory, depth, p3::devices(&volume)?, program)
+}
+
+#[allow(clippy::too_many_arguments, reason = "they are the load")]
+fn drive<P: Program + Send>(
+    options: &Load,
+    placement: Placement,
+    until: Until,
+    shape: Shape,
+    memory: &GuestMemory,
+    subchannels: u16,
+    device: impl FnMut() -> Box<dyn SubchannelDevice> + Send,
+    program: P,
+) -> Measured<Account> {
+    if options.one_thread {
+        let (reactor, guest) = subject::here(memory, subchannels, device)?;
+        let mut wire = InTurn { wire: guest.wire(program, !options.unstamped), reactor };
+        let measured = throughput(&mut wire, shape, until, placement, Some(ThreadClock::own()?))?;
+        let counters = wire.reactor.counters();
+        subject::audit(&counters, measured.round_trips)?;
+        return Ok((measured, counters, wire.reactor.engine_counters()));
+    }
+    let (subject, guest) = Subject::start(placement, memory, subchannels, device)?;
+    let clock = subject.clock();
+    let measured =
+        placement.on_guest(|| throughput(&mut guest.wire(program, !options.unstamped), shape, until, placement, Some(clock)))?;
+    let (counters, engine) = subject.stop(measured.round_trips)?;
+    Ok((measured, counters, engine))
+}
+
+/// A wire whose other side makes its turns in the same thread.
+struct InTurn<P> {
+    wire: RingWire<P>,
+    reactor: Reactor,
+}
+
+impl<P: Program> Wire for InTurn<P> {
+    const SIDE: &'static str = "fctl";
+
+    fn send(&mut self, ledger: &mut Ledger, count: u64) -> Measured<()> {
+        self.wire.send(ledger, count)
+    }
+
+    fn receive(&mut self, ledger: &mut Ledger, most: u64) -> Measured<u64> {
+        self.reactor.turn(MOST_PER_RING_AND_TURN);
+        self.wire.receive(ledger, most)
+    }
+}
+
+#[allow(clippy::cast_precision_loss, reason = "counts of one run are far below 2^52")]
+fn print(measured: Throughput, counters: &Counters, engine: EngineCounters) {
+    let per_start = |count: u64| count as f64 / counters.starts.max(1) as f64;
+    let per_turn = |count: u64| count as f64 / counters.productive_turns.max(1) as f64;
+    println!("starts            {}", counters.starts);
+    println!("a second          {:.0}", measured.per_second);
+    println!("a CPU-second      {:.0} (of the dispatcher's thread)", measured.per_cpu_second);
+    println!("productive turns  {} ({:.1} starts each)", counters.productive_turns, per_turn(counters.starts));
+    println!(
+        "enters            {} ({:.4} per start, {:.3} per productive turn)",
+        engine.enters,
+        per_start(engine.enters),
+        per_turn(engine.enters)
+    );
+    println!("operations        {} ({:.3} per start)", engine.operations, per_start(engine.operations));
+    println!("dispatcher        {counters:?}");
+    println!("engine            {engine:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{null, reads};
+    use crate::cli::{Cli, Command};
+    use crate::fba::Reading;
+    use crate::placement::Placement;
+    use crate::pump::Until;
+    use clap::Parser as _;
+
+    /// Every completion is checked by the wire, so a load that ends has done its work.
+    #[test]
+    fn each_load_does_its_work_in_one_thread_and_in_two() {
+        for extra in [&["--one-thread"][..], &[][..]] {
+            let words = ["fctl-bench", "load"].iter().chain(extra);
+            let Command::Load(options) = Cli::parse_from(words).command else { panic!("not a load") };
+            let placement = Placement::choose(&options.place).unwrap();
+            let until = Until::Answers(5_000);
+            let (measured, counters, engine) = null(&options, placement, until).unwrap();
+            assert!(measured.round_trips >= 5_000 && counters.ran == measured.round_trips);
+            assert_eq!(engine.operations, 0);
+            for reading in [Reading::Whole, Reading::Chained] {
+                let (measured, _, engine) = reads(&options, placement, until, reading).unwrap();
+                assert!(measured.round_trips >= 5_000);
+                assert_eq!(engine.operations, measured.round_trips, "one operation for each read, however it was asked for");
+            }
+        }
+    }
+}
