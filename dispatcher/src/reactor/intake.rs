@@ -94,14 +94,13 @@ impl Reactor {
             flags: DescriptorFlags::from_bits_truncate(descriptor.flags),
             operation: Operation::from_code(descriptor.operation).unwrap_or(Operation::Test),
         };
+        // Also one that is refused right here: its fate is counted too.
+        answers.counters.starts += u64::from(owed.operation == Operation::Start);
         let id = SubsystemId::from_word(descriptor.subsystem);
         let (operation, operand) = match decode(descriptor, id, &guest.memory) {
             Ok(instruction) => instruction,
             Err(refusal) => return refuse(owed, &refusal, &mut answers),
         };
-        if operation == Operation::Start {
-            answers.counters.starts += 1;
-        }
         let index = guest.find(id).unwrap_or(NOWHERE);
         let Some(entry) = self.subchannels.get_mut(index) else {
             return not_operational(owed, &mut answers);
