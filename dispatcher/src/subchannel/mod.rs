@@ -94,6 +94,8 @@ pub struct Subchannel {
     operational: bool,
     /// The start in `start` was issued to the device.
     start_issued: bool,
+    /// Held mode: the guest was told that the status which is pending now is pending. One interruption, whatever joins it.
+    told: bool,
     /// PMCW path-not-operational mask: here, because each start resets it.
     pnom: u8,
     ccw_address: u32,
@@ -126,6 +128,7 @@ impl Subchannel {
             mode,
             operational: false,
             start_issued: false,
+            told: false,
             pnom: 0,
             ccw_address: 0,
             status: 0,

@@ -147,7 +147,7 @@ impl Subchannel {
         if self.has(CP | HP) || !self.has(S) {
             return;
         }
-        self.word0 |= I | X | condition;
+        self.pend(I | condition);
         self.ccw_address = status.ccw_address;
         self.status |= word2(status);
         self.offer(answers);
@@ -166,7 +166,7 @@ impl Subchannel {
         self.word0 = (self.word0 & !(SCHA | DEVA)) | SUSP;
         self.ccw_address = status.ccw_address;
         if !self.orb.control().contains(fctl_ringabi::arch::OrbControl::SUPPRESS_SUSPENDED) {
-            self.word0 |= I | X;
+            self.pend(I);
             self.status |= word2(status);
             self.offer(answers);
         }
@@ -189,7 +189,7 @@ impl Subchannel {
         if !self.operational || self.has(SP) {
             return;
         }
-        self.word0 |= SEC | X;
+        self.pend(SEC);
         self.status |= word2(status);
         self.offer(answers);
     }
@@ -202,7 +202,8 @@ impl Subchannel {
             self.stacked = Some(*status);
             return;
         }
-        self.word0 = A | X;
+        self.word0 = 0;
+        self.pend(A);
         self.ccw_address = 0;
         self.status = word2(status);
         self.offer(answers);
@@ -240,7 +241,14 @@ impl Subchannel {
             self.put_status(&mut answer);
             self.take_status();
         }
+        self.told = true;
         answers.post(&answer);
+    }
+
+    /// Status that no final brings becomes pending, or joins what is.
+    fn pend(&mut self, stctl: u32) {
+        self.told &= self.has(X);
+        self.word0 |= stctl | X;
     }
 
     /// Status that no descriptor has paid for: delivered if there is room, else it stays pending.
@@ -252,7 +260,7 @@ impl Subchannel {
         } else {
             0
         };
-        if !answers.uncharged_room() {
+        if !self.has_undelivered() || !answers.uncharged_room() {
             return;
         }
         let kind = match self.mode {
@@ -266,13 +274,14 @@ impl Subchannel {
             self.put_status(&mut answer);
             self.take_status();
         }
+        self.told = true;
         answers.post(&answer);
     }
 
-    /// True if status is pending that could not be delivered for want of room.
+    /// True if status is pending that could not be delivered for want of room, or (held mode) that the guest could not be told of.
     #[inline]
     pub fn has_undelivered(&self) -> bool {
-        self.mode == StatusMode::Delivered && self.has(X)
+        self.has(X) && (self.mode == StatusMode::Delivered || !self.told)
     }
 
     /// Tries again to deliver status that is pending for want of room.
