@@ -12,7 +12,7 @@ use fctl_dispatcher::SubchannelOptions;
 use fctl_ringabi::arch::{
     ActivityControl, DeviceStatus, FunctionControl, PmcwCharacteristics, ScswControl, StatusControl, SubchannelStatus,
 };
-use fctl_ringabi::{CompletionFlags, CompletionKind, Disposition, Extension, Operation};
+use fctl_ringabi::{CompletionFlags, CompletionKind, Disposition, Extension, Operation, RingSizes};
 
 const ALL: [Operation; 8] = Operation::ALL;
 const NONE: Capabilities = Capabilities::empty();
@@ -173,6 +173,71 @@ fn in_held_mode_an_intermediate_status_waits_and_a_halt_withdraws_it() {
     let taken = final_of(&rig.batch(&[plain(Operation::Test, 1, 3)]), 3);
     assert_eq!((taken.cc, taken.scsw.fctl()), (0, FunctionControl::START | FunctionControl::HALT));
     assert_eq!(taken.scsw.stctl(), StatusControl::PENDING);
+}
+
+fn pci() -> DeviceEvent {
+    let pci = SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION;
+    DeviceEvent::Intermediate(Status { subchannel: pci, ccw_address: 0x1008, ..Status::default() })
+}
+
+/// A subchannel has one interruption request: what joins pending status makes no second one (§4.3 point 10).
+#[test]
+fn in_held_mode_status_that_joins_pending_status_is_told_once() {
+    let mut rig = running(StatusMode::Held);
+    rig.stage.tell(1, pci());
+    rig.stage.tell(1, pci());
+    rig.turns();
+    let seen = rig.completions();
+    assert_eq!(of_kind(&seen, CompletionKind::InterruptionPending).count(), 1, "{seen:?}");
+    let seen = rig.batch(&[plain(Operation::Test, 1, 2)]);
+    assert_eq!(final_of(&seen, 2).scsw.control_word() & 0x7FFF, 0x40C9);
+    rig.stage.tell(1, pci());
+    rig.turns();
+    assert_eq!(of_kind(&rig.completions(), CompletionKind::InterruptionPending).count(), 1, "that is a new one");
+
+    // Device end that joins channel end which nobody has taken.
+    let mut rig = running(StatusMode::Held);
+    rig.stage.tell(1, DeviceEvent::Ended(status(DeviceStatus::CHANNEL_END)));
+    rig.stage.tell(1, DeviceEvent::Secondary(status(DeviceStatus::DEVICE_END)));
+    rig.turns();
+    let seen = rig.completions();
+    assert_eq!((final_tags(&seen), seen.len()), (vec![1], 1), "{seen:?}");
+    let scsw = final_of(&rig.batch(&[plain(Operation::Test, 1, 2)]), 2).scsw;
+    assert_eq!(scsw.control_word() & 0x7FFF, 0x4007);
+    assert_eq!(scsw.device_status(), DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END);
+}
+
+/// Rule 1: status waits in its subchannel when there is no room, and is told when there is, in either mode.
+#[test]
+fn status_that_finds_no_room_is_told_when_there_is_room() {
+    for mode in [StatusMode::Delivered, StatusMode::Held] {
+        let mut rig = Rig::new(Default::default(), RingSizes { completion_entries: 16, ..RingSizes::new(8) });
+        rig.attach(1, NONE, mode);
+        rig.attach(2, NONE, StatusMode::Delivered);
+        rig.post(&[ssch(1, 0x71, 1)]);
+        rig.reactor.turn(64);
+        // The guest stays within its credit, and reads late: the completion ring is full.
+        let mut posted = 0;
+        for operation in [Operation::Store, Operation::Cancel] {
+            while rig.guest.poster.post(&plain(operation, 2, 100 + posted)).is_ok() {
+                posted += 1;
+                rig.reactor.turn(64);
+            }
+        }
+        assert_eq!(posted, 15, "all but the entry that the start is owed");
+        rig.stage.tell(1, pci());
+        rig.turns();
+        let kind = if mode == StatusMode::Held { CompletionKind::InterruptionPending } else { CompletionKind::Intermediate };
+        let seen = rig.completions();
+        assert_eq!((of_kind(&seen, kind).count(), final_tags(&seen).len()), (0, 15), "{mode:?}");
+        rig.guest.reader.give_back();
+        rig.turns();
+        let seen = rig.completions();
+        assert_eq!(of_kind(&seen, kind).count(), 1, "{mode:?}: {seen:?}");
+        rig.stage.tell(1, ended(0x1010));
+        rig.turns();
+        assert_eq!(final_tags(&rig.completions()), [1]);
+    }
 }
 
 /// Item 68 of §8: PCI in a program that ends at once.

@@ -125,7 +125,7 @@ fn fates(sequence: &[Accepted], issued: bool) -> Vec<(u64, Fate)> {
             _ => Disposition::AbsorbedByCancel,
         };
         if issued && position == 0 && one.operation == Operation::Start {
-            return overtakers.last().map_or(Fate::Won, |last| Fate::Stopped(by(last)));
+            return overtakers.next_back().map_or(Fate::Won, |last| Fate::Stopped(by(last)));
         }
         overtakers.next().map_or(Fate::Won, |first| Fate::Absorbed(by(first)))
     };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Devices that do what a test tells them and write down what they were told, and a reactor that the test turns by hand.
 
-use super::{id, TestGuest};
+use super::{id, TestGuest, PATIENCE};
 use fctl_dispatcher::device::{Capabilities, DeviceContext, DeviceEvent, Sense, Status, SubchannelDevice};
 use fctl_dispatcher::subchannel::StatusMode;
 use fctl_dispatcher::{Builder, GuestId, Handle, Reactor, RingId, SubchannelOptions};
@@ -9,6 +9,7 @@ use fctl_ringabi::arch::{DeviceStatus, Orb, Schib, SubchannelStatus};
 use fctl_ringabi::{Completion, CompletionKind, Descriptor, DescriptorFlags, Extension, Operation, RingSizes};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// What a device was told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,6 +226,16 @@ impl Rig {
     pub fn turns(&mut self) {
         for _ in 0..6 {
             self.reactor.turn(64);
+        }
+    }
+
+    /// Turns until something is so that the kernel has a part in.
+    pub fn until(&mut self, what: &str, mut is_so: impl FnMut(&mut Reactor) -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so(&mut self.reactor) {
+            assert!(Instant::now() < deadline, "{what}: not within {PATIENCE:?}");
+            self.reactor.turn(64);
+            std::thread::yield_now();
         }
     }
 
