@@ -336,6 +336,7 @@ impl Subchannel {
     /// Compares what was read with the model, byte for byte.
     fn verify(&mut self, program: Program, area: usize, tag: u64, books: &Books<'_>) {
         let area = &self.areas[area].0;
+        let mut all_right = true;
         for (index, number) in (0..).zip(program.blocks()) {
             let words = program.block(area, index);
             let may_be = books.model.block(number);
@@ -344,6 +345,7 @@ impl Subchannel {
                 Judgement::Right(generation) if !may_be.is_certain() => books.model.found(number, generation),
                 Judgement::Right(_) => {}
                 Judgement::Other(found) => {
+                    all_right = false;
                     let wrong = differing(&words, &block(books.seed, u64::from(number), may_be.new));
                     books.board.add(Cell::WrongBytes, u64::from(wrong));
                     books.board.fault(Fault::WriteMissing, || {
@@ -351,6 +353,7 @@ impl Subchannel {
                     });
                 }
                 Judgement::Wrong(bytes) => {
+                    all_right = false;
                     books.board.add(Cell::WrongBytes, u64::from(bytes));
                     books.board.fault(Fault::WrongBytes, || {
                         format!(
@@ -364,7 +367,8 @@ impl Subchannel {
         let bytes = u64::from(program.count) * 512;
         books.board.add(Cell::BytesRead, bytes);
         books.board.add(Cell::BytesVerified, bytes);
-        if self.unresolved == Some((program.first, program.count)) {
+        // What was read wrong has resolved nothing.
+        if all_right && self.unresolved == Some((program.first, program.count)) {
             self.unresolved = None;
         }
     }
