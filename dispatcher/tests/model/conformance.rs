@@ -343,6 +343,9 @@ fn item_22_no_path_is_a_deferred_condition_code_3() {
     assert_eq!((cc, words[0]), (0, 0x0381_4411), "CC=3, N, start, start pending, alert and status pending");
     assert_eq!(machine.control() & 0x7FFF, 0);
     assert_eq!(machine.stsch().pmcw.pnom, 0x80);
+    assert_eq!(machine.ssch(&orb(0x12)), 0);
+    let schib = machine.stsch();
+    assert_eq!((schib.pmcw.pnom, schib.scsw.to_words()[0]), (0, 0x0080_4400), "the next start begins anew");
 }
 
 #[test]
