@@ -86,5 +86,6 @@ pub mod volume;
 
 pub use control::{BuildError, Builder, ControlError, Handle, StillBusy};
 pub use reactor::{
-    AttachError, GuestId, Inventory, Reactor, RingEnds, RingId, RingStatus, SubchannelOptions, WaitPolicy, MOST_PER_RING_AND_TURN,
+    AttachError, GuestId, Inventory, Reactor, RingEnds, RingId, RingStatus, Stuck, SubchannelOptions, WaitPolicy,
+    MOST_PER_RING_AND_TURN,
 };

@@ -7,6 +7,7 @@ use crate::engine::UringError;
 use crate::reactor::{Reactor, WaitPolicy};
 use std::io;
 use std::sync::{mpsc, Arc};
+use std::time::Duration;
 
 /// Why a dispatcher could not be built.
 #[derive(Debug, thiserror::Error)]
@@ -35,11 +36,12 @@ pub struct Builder {
     engine_slots: u16,
     wait: WaitPolicy,
     cpu: Option<usize>,
+    stuck_after: Duration,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { engine_slots: 256, wait: WaitPolicy::default(), cpu: None }
+        Self { engine_slots: 256, wait: WaitPolicy::default(), cpu: None, stuck_after: Duration::from_secs(30) }
     }
 }
 
@@ -62,6 +64,13 @@ impl Builder {
         self
     }
 
+    /// How long an operation may be in the kernel before what it stores on is declared stuck: new starts on it get condition code 3 until the operation
+    /// ends, and [`Handle::stuck`] tells. 30 seconds if not said; noticed at most a quarter later.
+    pub fn stuck_after(mut self, limit: Duration) -> Self {
+        self.stuck_after = limit;
+        self
+    }
+
     /// A reactor to be run by the caller: [`Reactor::run_here`], or [`Reactor::turn`] from a loop of the caller's own. The thread that
     /// runs the first turn must run all of them.
     ///
@@ -69,7 +78,7 @@ impl Builder {
     /// The kernel refuses something.
     pub fn build(self) -> Result<(Reactor, Handle), BuildError> {
         let mailbox = Self::mailbox()?;
-        let reactor = Reactor::new(self.engine_slots, self.wait, Arc::clone(&mailbox))?;
+        let reactor = Reactor::new(self.engine_slots, self.wait, self.stuck_after, Arc::clone(&mailbox))?;
         Ok((reactor, Handle::new(mailbox, None)))
     }
 
@@ -83,7 +92,7 @@ impl Builder {
         let theirs = Arc::clone(&mailbox);
         let thread = std::thread::Builder::new().name("fctl-reactor".into()).spawn(move || {
             let built = self.cpu.map_or(Ok(()), affinity::pin).map_err(BuildError::from);
-            match built.and_then(|()| Ok(Reactor::new(self.engine_slots, self.wait, theirs)?)) {
+            match built.and_then(|()| Ok(Reactor::new(self.engine_slots, self.wait, self.stuck_after, theirs)?)) {
                 Ok(mut reactor) => {
                     if report.send(Ok(())).is_ok() {
                         reactor.run_here();

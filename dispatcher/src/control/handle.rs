@@ -6,7 +6,7 @@ use crate::device::SubchannelDevice;
 use crate::engine::EngineCounters;
 use crate::memory::Memory;
 use crate::metrics::{Counters, Latencies};
-use crate::reactor::{AttachError, GuestId, Inventory, Reactor, RingEnds, RingId, RingStatus, SubchannelOptions};
+use crate::reactor::{AttachError, GuestId, Inventory, Reactor, RingEnds, RingId, RingStatus, Stuck, SubchannelOptions};
 use fctl_ringabi::arch::SubsystemId;
 use std::sync::{mpsc, Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -180,6 +180,14 @@ impl Handle {
     /// The dispatcher has stopped.
     pub fn ring_status(&self, ring: RingId) -> Result<Option<RingStatus>, ControlError> {
         self.ask(move |reactor| reactor.ring_status(ring))
+    }
+
+    /// What does not answer now: volumes with an operation that has been in the kernel for longer than [`Builder::stuck_after`](crate::Builder::stuck_after).
+    ///
+    /// # Errors
+    /// The dispatcher has stopped.
+    pub fn stuck(&self) -> Result<Vec<Stuck>, ControlError> {
+        self.ask(|reactor| reactor.stuck().to_vec())
     }
 
     /// Stops in order: every ring is detached, everything in flight is waited for. A reactor with a thread of its own has

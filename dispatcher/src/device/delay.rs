@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The delay wrapper: holds any device's answer to a start back for a set time, so that there is something to halt.
 
-use super::{Capabilities, DeviceContext, DeviceEvent, Sense, Status, SubchannelDevice};
+use super::{Backing, Capabilities, DeviceContext, DeviceEvent, Sense, Status, SubchannelDevice};
 use crate::engine::OperationResult;
 use fctl_ringabi::arch::Orb;
 use std::time::Duration;
@@ -128,6 +128,10 @@ impl<D: SubchannelDevice> SubchannelDevice for Delay<D> {
             }
         }
         self.set_timer(cx);
+    }
+
+    fn backing(&self) -> Option<Backing<'_>> {
+        self.inner.backing()
     }
 
     fn take_sense(&mut self) -> Option<Sense> {

@@ -145,6 +145,15 @@ pub struct DeviceContext<'a> {
     pub timer: &'a mut Option<u64>,
 }
 
+/// What a device stores its data on. Several devices may share one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Backing<'a> {
+    /// The same for all devices that share it, and for no others.
+    pub id: usize,
+    /// Its name, for people.
+    pub name: &'a str,
+}
+
 /// A device behind a subchannel. Only the reactor's thread calls it, and never while another call is under way.
 pub trait SubchannelDevice: Send {
     /// What it can do and needs.
@@ -167,6 +176,11 @@ pub trait SubchannelDevice: Send {
 
     /// The time set in [`DeviceContext::timer`] has come.
     fn timer(&mut self, _cx: &mut DeviceContext<'_>) {}
+
+    /// What it stores its data on, if operations on that can take long: when one never ends, all devices on it are declared stuck.
+    fn backing(&self) -> Option<Backing<'_>> {
+        None
+    }
 
     /// Sense bytes of the last unit check, taken away from the device: concurrent sense (PMCW.S = 1).
     fn take_sense(&mut self) -> Option<Sense> {

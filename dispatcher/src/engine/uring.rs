@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
+use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC, EFD_NONBLOCK};
 
 /// What one `eventfd` write adds.
 static ONE: u64 = 1;
@@ -44,6 +45,8 @@ struct Slot {
     generation: u32,
     in_flight: bool,
     cancel_asked: bool,
+    /// When this operation was first seen to be in the kernel by [`UringEngine::overdue`]; 0 before.
+    seen_at: u64,
 }
 
 /// Counters of the engine: statistics, not state.
@@ -70,10 +73,15 @@ pub struct UringEngine {
     staged: VecDeque<u16>,
     cancels: VecDeque<(u16, u32)>,
     pushed: u32,
+    flying: usize,
     reaped: VecDeque<(u64, i32, u32)>,
     counters: EngineCounters,
     /// An unexpected error of the kernel was logged.
     complained: bool,
+    /// What an embedder with a loop of its own waits for. Not the ring's own descriptor: polling that one sees no completion that is
+    /// deferred until this thread asks for it (seen on Linux 6.18), while a registered eventfd is written then.
+    wakeup: EventFd,
+    wakeup_registered: bool,
 }
 
 impl UringEngine {
@@ -88,6 +96,7 @@ impl UringEngine {
         // Each slot can have an operation and its cancel in the queue; watches and notifications are few and flushed when full.
         let entries = (u32::from(slots) * 2 + 64).next_power_of_two();
         let (ring, deferred) = set_up(entries)?;
+        let wakeup = EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).map_err(|source| UringError::Setup { entries, source })?;
         Ok(Self {
             ring,
             disabled: deferred,
@@ -97,9 +106,12 @@ impl UringEngine {
             staged: VecDeque::with_capacity(slots.into()),
             cancels: VecDeque::with_capacity(slots.into()),
             pushed: 0,
+            flying: 0,
             reaped: VecDeque::with_capacity(entries as usize * 2),
             counters: EngineCounters::default(),
             complained: false,
+            wakeup,
+            wakeup_registered: false,
         })
     }
 
@@ -142,7 +154,7 @@ impl UringEngine {
     /// True if anything is staged, or if the kernel has completions for us that it runs only when asked.
     #[inline]
     pub(crate) fn wants_enter(&mut self) -> bool {
-        !self.staged.is_empty() || !self.cancels.is_empty() || self.pushed > 0 || self.ring.submission().taskrun()
+        self.has_staged() || self.ring.submission().taskrun()
     }
 
     /// True if a sleep would only hold up what is there already.
@@ -160,8 +172,21 @@ impl UringEngine {
     }
 
     /// Operations in the kernel.
+    #[inline]
     pub(crate) fn in_flight_count(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.in_flight).count()
+        self.flying
+    }
+
+    /// Slots whose operation has been in the kernel for longer than `limit` nanoseconds, with their age. An operation's age counts from the first call of this
+    /// that has seen it, so that submitting one needs no clock.
+    pub(crate) fn overdue(&mut self, now: u64, limit: u64) -> impl Iterator<Item = (u32, u64)> + '_ {
+        self.slots.iter_mut().filter(|slot| slot.in_flight).filter_map(move |slot| {
+            if slot.seen_at == 0 {
+                slot.seen_at = now;
+            }
+            let age = now.saturating_sub(slot.seen_at);
+            (age >= limit).then_some((slot.owner?, age))
+        })
     }
 
     fn enable(&mut self) -> io::Result<()> {
@@ -295,6 +320,8 @@ impl UringEngine {
             return Reaped::Nothing;
         }
         slot.in_flight = false;
+        self.flying -= 1;
+        slot.seen_at = 0;
         slot.cancel_asked = false;
         slot.operation = None;
         slot.generation = slot.generation.wrapping_add(1);
@@ -333,9 +360,26 @@ impl UringEngine {
         self.push(&entry.user_data(token(KIND_CANCEL, 0, ring)));
     }
 
-    /// The ring's own descriptor: readable when there is something to reap.
+    /// Readable when there is something to reap, from [`arm`](Self::arm) on.
     pub(crate) fn fd(&self) -> RawFd {
-        self.ring.as_raw_fd()
+        self.wakeup.as_raw_fd()
+    }
+
+    /// Has [`fd`](Self::fd) tell what happens from now on. What happened before must be looked for after this.
+    pub(crate) fn arm(&mut self) -> io::Result<()> {
+        if !self.wakeup_registered {
+            self.enable()?;
+            self.ring.submitter().register_eventfd(self.wakeup.as_raw_fd())?;
+            self.wakeup_registered = true;
+        }
+        // Empty is as good as emptied.
+        let _ = self.wakeup.read();
+        Ok(())
+    }
+
+    /// True if something waits to be given to the kernel.
+    pub(crate) fn has_staged(&self) -> bool {
+        !self.staged.is_empty() || !self.cancels.is_empty() || self.pushed > 0
     }
 }
 
@@ -356,6 +400,7 @@ impl Engine for UringEngine {
         }
         entry.operation = Some(operation);
         entry.in_flight = true;
+        self.flying += 1;
         self.staged.push_back(slot.0);
     }
 

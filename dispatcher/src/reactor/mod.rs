@@ -7,11 +7,13 @@ mod attach;
 mod intake;
 mod issue;
 mod ring;
+mod stuck;
 mod table;
 mod timers;
 mod wait;
 
 pub use attach::{AttachError, GuestId, Inventory, RingEnds, RingId, RingStatus, SubchannelOptions};
+pub use stuck::Stuck;
 pub use wait::WaitPolicy;
 
 use crate::affinity;
@@ -54,6 +56,7 @@ pub struct Reactor {
     finals_of_turn: [u64; Series::ALL.len()],
     waiting: Waiting,
     policy: WaitPolicy,
+    stuck: stuck::Watch,
     /// Rings that someone waits for, or that are going.
     busy_rings: usize,
     stopping: bool,
@@ -64,7 +67,12 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    pub(crate) fn new(engine_slots: u16, policy: WaitPolicy, mailbox: Arc<Mailbox>) -> Result<Self, UringError> {
+    pub(crate) fn new(
+        engine_slots: u16,
+        policy: WaitPolicy,
+        stuck_after: Duration,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<Self, UringError> {
         let mut engine = UringEngine::new(engine_slots)?;
         engine.watch(MAILBOX_WATCH, mailbox.fd());
         Ok(Self {
@@ -81,6 +89,7 @@ impl Reactor {
             finals_of_turn: [0; Series::ALL.len()],
             waiting: Waiting::new(policy, false),
             policy,
+            stuck: stuck::Watch::new(stuck_after),
             busy_rings: 0,
             stopping: false,
             mailbox,
@@ -134,6 +143,9 @@ impl Reactor {
         }
         if self.busy_rings > 0 {
             self.settle_rings();
+        }
+        if self.engine.in_flight_count() > 0 || !self.stuck.found.is_empty() {
+            self.watch_for_stuck();
         }
         productive
     }
@@ -213,7 +225,7 @@ impl Reactor {
     /// The single sleep point. Announces sleep in all rings, fences, looks once more, sleeps.
     fn sleep(&mut self, most: Option<Duration>) {
         let began = clock::now();
-        if !self.prepare_sleep() {
+        if !self.announce_sleep() {
             return;
         }
         let mut timeout = most;
@@ -223,6 +235,9 @@ impl Reactor {
         }
         if !self.queues.undelivered.is_empty() || self.busy_rings > 0 || self.rings.iter().any(|(_, ring)| ring.stalled) {
             earlier(LOOK_AGAIN);
+        }
+        if self.engine.in_flight_count() > 0 || !self.stuck.found.is_empty() {
+            earlier(self.stuck.between_looks());
         }
         self.counters.sleeps += 1;
         if let Err(error) = self.engine.enter_turn(Some(timeout)) {
@@ -237,6 +252,16 @@ impl Reactor {
     /// For an embedder with a loop of its own: after an unproductive [`turn`](Self::turn), call this; if it is true, wait until [`fd`](AsFd::as_fd)
     /// is readable or [`next_timer`](Self::next_timer) has come, then call [`wake`](Self::wake) and go on.
     pub fn prepare_sleep(&mut self) -> bool {
+        // Before the last look, so that nothing can come in between.
+        if let Err(error) = self.engine.arm() {
+            tracing::error!(%error, "io_uring takes no eventfd");
+            return false;
+        }
+        // What the kernel was not given yet would wake nobody.
+        !self.engine.has_staged() && self.announce_sleep()
+    }
+
+    fn announce_sleep(&mut self) -> bool {
         for place in 0..self.rings.places() {
             if let Some(ring) = self.rings.get_mut(place) {
                 ring.port.give_back();
@@ -260,6 +285,7 @@ impl Reactor {
 
     /// Says to all guests that no doorbell is needed.
     pub fn wake(&mut self) {
+        self.stuck.look_soon();
         for place in 0..self.rings.places() {
             if let Some(ring) = self.rings.get_mut(place) {
                 ring.port.awake();
@@ -267,9 +293,12 @@ impl Reactor {
         }
     }
 
-    /// The time until the next timer, if one is set.
+    /// The time after which a turn must be made, if there is one: a timer, or a look at operations that do not end.
     pub fn next_timer(&self) -> Option<Duration> {
-        self.timers.next().map(|due| Duration::from_nanos(due.saturating_sub(clock::now())))
+        let timer = self.timers.next().map(|due| Duration::from_nanos(due.saturating_sub(clock::now())));
+        let look = (self.engine.in_flight_count() > 0).then(|| self.stuck.between_looks());
+        let again = !self.queues.undelivered.is_empty() || self.busy_rings > 0 || self.rings.iter().any(|(_, ring)| ring.stalled);
+        [timer, look, again.then_some(LOOK_AGAIN)].into_iter().flatten().min()
     }
 
     fn read_mailbox(&mut self) -> bool {
@@ -304,7 +333,7 @@ impl Reactor {
 impl AsFd for Reactor {
     /// Readable when there is something to do, once [`prepare_sleep`](Self::prepare_sleep) was true.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: the descriptor belongs to the engine's ring, which lives as long as `self`.
+        // SAFETY: the descriptor belongs to the engine, which lives as long as `self`.
         unsafe { BorrowedFd::borrow_raw(self.engine.fd()) }
     }
 }

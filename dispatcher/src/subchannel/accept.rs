@@ -72,7 +72,7 @@ impl Subchannel {
 
     #[inline]
     fn accept_start<R: Answers>(&mut self, orb: &Orb, owed: Owed, answers: &mut R) {
-        let cc = if !self.operational {
+        let cc = if !self.operational || self.stuck {
             3
         } else if self.has(X) {
             1

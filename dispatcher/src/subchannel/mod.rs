@@ -94,6 +94,8 @@ pub struct Subchannel {
     operational: bool,
     /// The start in `start` was issued to the device.
     start_issued: bool,
+    /// What the device stores on does not answer: no start is accepted.
+    stuck: bool,
     /// Held mode: the guest was told that the status which is pending now is pending. One interruption, whatever joins it.
     told: bool,
     /// PMCW path-not-operational mask: here, because each start resets it.
@@ -128,6 +130,7 @@ impl Subchannel {
             mode,
             operational: false,
             start_issued: false,
+            stuck: false,
             told: false,
             pnom: 0,
             ccw_address: 0,
@@ -186,6 +189,11 @@ impl Subchannel {
     /// Descriptors taken that have not got their final completion: at most three (a start, its halt, their clear).
     pub const fn owed(&self) -> usize {
         self.start.is_some() as usize + self.halt.is_some() as usize + self.clear.is_some() as usize
+    }
+
+    /// Says whether what the device stores on answers. While it does not, new starts get condition code 3.
+    pub fn set_stuck(&mut self, stuck: bool) {
+        self.stuck = stuck;
     }
 
     /// True if the program asked for sense to be put into the status (PMCW.S).

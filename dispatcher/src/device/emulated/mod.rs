@@ -26,7 +26,7 @@ pub use control_unit::{
     Action, ControlUnit, Direction, Fault, Transfer, UnitBytes, ENDED_WELL, ENDED_WITH_CHECK, MOST_UNIT_BYTES,
 };
 
-use super::{Capabilities, DeviceContext, DeviceEvent, Sense, Status, SubchannelDevice};
+use super::{Backing, Capabilities, DeviceContext, DeviceEvent, Sense, Status, SubchannelDevice};
 use crate::engine::OperationResult;
 use crate::memory::Memory;
 use area::Range;
@@ -343,6 +343,11 @@ impl<U: ControlUnit> SubchannelDevice for Emulated<U> {
         if matches!(self.phase, Phase::Fetch(_)) {
             self.run(cx);
         }
+    }
+
+    fn backing(&self) -> Option<Backing<'_>> {
+        let volume = self.unit.volume()?;
+        Some(Backing { id: core::ptr::from_ref(volume).addr(), name: volume.name() })
     }
 
     fn take_sense(&mut self) -> Option<Sense> {
