@@ -123,7 +123,7 @@ fn what_is_written_is_in_the_file_and_is_read_back() {
     ] {
         let file = volume_file(4096);
         let options = VolumeOptions { cache, durability, ..VolumeOptions::default() };
-        if let Err(error) = Volume::open(file.path(), options.clone()) {
+        if let Err(error) = Volume::open(file.path(), options) {
             println!("{cache:?}: not run, {error}");
             continue;
         }

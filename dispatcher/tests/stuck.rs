@@ -10,14 +10,15 @@ use fctl_dispatcher::engine::{Operation, OperationResult};
 use fctl_dispatcher::{Builder, ControlError, Reactor, SubchannelOptions};
 use fctl_ringabi::arch::{DeviceStatus, Orb};
 use fctl_ringabi::{Descriptor, Disposition, RingSizes};
-use std::io::{PipeReader, PipeWriter, Write as _};
+use std::io::Write as _;
 use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Reads from a pipe: for as long as nobody writes, the operation does not end.
 struct PipeDevice {
-    pipe: Arc<PipeReader>,
+    pipe: Arc<UnixStream>,
     clearing: bool,
 }
 
@@ -71,7 +72,7 @@ struct Setup {
     guest: TestGuest,
     reactor: Reactor,
     _handle: fctl_dispatcher::Handle,
-    writer: PipeWriter,
+    writer: UnixStream,
 }
 
 /// Two subchannels on one pipe, one on another.
@@ -80,7 +81,7 @@ fn setup(stuck_after: Duration) -> Setup {
     let (mut reactor, handle) = Builder::default().stuck_after(stuck_after).build().unwrap();
     let guest_id = reactor.attach_guest(guest.memory.clone());
     let ring = reactor.attach_ring(guest_id, guest.ends()).unwrap();
-    let (reader, writer) = std::io::pipe().unwrap();
+    let (reader, writer) = UnixStream::pair().unwrap();
     let pipe = Arc::new(reader);
     for number in [0, 1] {
         let device = PipeDevice { pipe: pipe.clone(), clearing: false };
@@ -134,7 +135,7 @@ fn drain_and_detach_say_what_is_still_in_flight() {
     let mut guest = TestGuest::new(RingSizes::new(64));
     let handle = Builder::default().spawn().unwrap();
     let (_, ring) = guest.attach(&handle);
-    let (reader, mut writer) = std::io::pipe().unwrap();
+    let (reader, mut writer) = UnixStream::pair().unwrap();
     let device = PipeDevice { pipe: Arc::new(reader), clearing: false };
     handle.attach_subchannel(ring, id(7), SubchannelOptions::new(7), Box::new(device)).unwrap();
     start(&mut guest, 7, 1);
