@@ -34,8 +34,8 @@ use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC, EFD_NONBLOCK};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the ring may take to come off.
 const DETACHING: Duration = Duration::from_secs(35);
-/// How often the guest is looked at.
-const LOOK: Duration = Duration::from_millis(10);
+/// How often the guest is looked at while it works, and when it is about to end.
+const LOOK: [Duration; 2] = [Duration::from_millis(100), Duration::from_millis(5)];
 
 fn memory_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> DemoError {
     DemoError::Memory(error.into())
@@ -234,7 +234,8 @@ fn watch(
             ));
             return Ok(None);
         }
-        std::thread::sleep(LOOK);
+        let working = board.get(Cell::Phase) == Phase::Working as u64;
+        std::thread::sleep(LOOK[usize::from(!working)]);
     }
 }
 

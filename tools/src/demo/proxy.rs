@@ -13,7 +13,7 @@ use std::time::Duration;
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC, EFD_NONBLOCK};
 
 /// Which completion is tampered with, counted from the first.
-const VICTIM: u64 = 1000;
+const VICTIM: u64 = 64;
 
 /// What is done to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 //! Sabotage: devices that misbehave on purpose, as wrappers around good ones. The library has no code for it.
 
 use crate::cli::Sabotage;
-use crate::guest::program::{DEFINE_EXTENT, LOCATE, READ, WRITE};
+use crate::guest::program::{CANARY, DEFINE_EXTENT, LOCATE, READ, WRITE};
 use fctl_dispatcher::device::{Capabilities, DeviceContext, DeviceEvent, Events, Sense, Status, SubchannelDevice};
 use fctl_dispatcher::engine::OperationResult;
 use fctl_dispatcher::memory::Memory;
@@ -10,9 +10,6 @@ use fctl_ringabi::arch::{Ccw, CcwFlags, DeviceStatus, Orb};
 
 /// Every so many occasions are used: often enough for a second, seldom enough to show that one is found.
 const EVERY: u32 = 50;
-
-/// A stopped read lands no later than this, in nanoseconds: while the guest watches its memory, so that the fault shows as what it is.
-const LATEST: u64 = 2_000_000;
 
 /// What a program moves: looked up in guest memory at its start.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +42,8 @@ pub struct Saboteur<D> {
     /// Occasions until the next misdeed.
     left: u32,
     running: Option<Moves>,
-    /// Where a stopped read will be written late, and when it was stopped.
-    late: Option<(u64, u64)>,
+    /// Where a stopped read will be written late.
+    late: Option<u64>,
 }
 
 impl<D: SubchannelDevice> Saboteur<D> {
@@ -96,10 +93,10 @@ impl<D: SubchannelDevice> Saboteur<D> {
     }
 
     /// A start is stopped: a read of it may come late.
-    fn stopped(&mut self, now: u64) {
+    fn stopped(&mut self) {
         if let Some(Moves { command: READ, address: Some(address) }) = self.running.take() {
             if self.sabotage == Sabotage::ClearEarly {
-                self.late = Some((address, now));
+                self.late = Some(address);
             }
         }
     }
@@ -111,8 +108,9 @@ impl<D: SubchannelDevice> SubchannelDevice for Saboteur<D> {
     }
 
     fn start(&mut self, cx: &mut DeviceContext<'_>, orb: &Orb) {
-        if let Some((address, _)) = self.late.take().filter(|&(_, stopped)| cx.now - stopped < LATEST) {
-            // The read that was reported as stopped lands only now.
+        // The read that was reported as stopped lands only now: while the guest still watches its memory, so that the fault shows as what it is.
+        if let Some(address) = self.late.take().filter(|&address| cx.memory.fetch(address) == Ok(CANARY.to_le_bytes())) {
+            // The range was just fetched from.
             let _ = cx.memory.store(address, &[0x5A; 512]);
         }
         self.running = moves(cx.memory, orb);
@@ -134,12 +132,12 @@ impl<D: SubchannelDevice> SubchannelDevice for Saboteur<D> {
     }
 
     fn halt(&mut self, cx: &mut DeviceContext<'_>) {
-        self.stopped(cx.now);
+        self.stopped();
         self.with_inner(cx, |inner, cx| inner.halt(cx));
     }
 
     fn clear(&mut self, cx: &mut DeviceContext<'_>) {
-        self.stopped(cx.now);
+        self.stopped();
         self.with_inner(cx, |inner, cx| inner.clear(cx));
     }
 

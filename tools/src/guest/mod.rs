@@ -11,6 +11,7 @@ mod work;
 use crate::shared::{map, Board, Cell, Fault, Layout, Phase, Words};
 use fctl_ringabi::GuestPort;
 use model::Model;
+use rustix::fs::SealFlags;
 use rustix::process::{set_parent_process_death_signal, Signal};
 use rustix::thread::{sched_getaffinity, sched_setaffinity, CpuSet};
 use std::fs::File;
@@ -35,8 +36,10 @@ pub fn main() -> ExitCode {
         let fd = |number| std::os::fd::BorrowedFd::borrow_raw(number);
         [fd(MEMORY_FD), fd(DOORBELL_FD), fd(NOTIFICATION_FD)]
     };
-    if inherited.into_iter().any(|fd| rustix::io::fcntl_getfd(fd).is_err()) {
-        eprintln!("fctl guest is started by fctl demo alone: it inherits the memory file and two eventfds");
+    // Nothing is mapped that is not the memory file of a demo: sealed, as no other file is.
+    let sealed = rustix::fs::fcntl_get_seals(inherited[0]).is_ok_and(|seals| seals.contains(SealFlags::SHRINK | SealFlags::GROW));
+    if !sealed || inherited.into_iter().any(|fd| rustix::io::fcntl_getfd(fd).is_err()) {
+        eprintln!("fctl guest: started by fctl demo alone, from which it inherits the memory file and two eventfds");
         return ExitCode::from(2);
     }
     // SAFETY: they are open (just looked at), and this is their only owner.

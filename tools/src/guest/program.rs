@@ -28,7 +28,7 @@ const BLOCKS_AT: u32 = 4096;
 const PAGE_BLOCKS: u32 = 8;
 
 /// What an area holds while nobody may write to it.
-const CANARY: u64 = 0xCA4A_12E5_0F7A_BE11;
+pub const CANARY: u64 = 0xCA4A_12E5_0F7A_BE11;
 
 /// Which way the blocks go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
