@@ -11,6 +11,7 @@ use std::os::fd::RawFd;
 mod segments;
 mod uring;
 mod uring_setup;
+mod wakeup;
 
 pub use segments::{Segment, Segments, MOST_SEGMENTS};
 pub(crate) use uring::Reaped;

@@ -2,14 +2,14 @@
 //! The io_uring engine: operations, doorbells, notifications and the one sleep point, all in one ring.
 
 use super::uring_setup::{set_up, UringError};
+use super::wakeup::Wakeup;
 use super::{Engine, Operation, OperationResult, Segments, SlotId};
 use io_uring::squeue::Entry;
 use io_uring::{cqueue, opcode, types, IoUring};
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::RawFd;
 use std::time::Duration;
-use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC, EFD_NONBLOCK};
 
 /// What one `eventfd` write adds.
 static ONE: u64 = 1;
@@ -78,10 +78,7 @@ pub struct UringEngine {
     counters: EngineCounters,
     /// An unexpected error of the kernel was logged.
     complained: bool,
-    /// What an embedder with a loop of its own waits for. Not the ring's own descriptor: polling that one sees no completion that is
-    /// deferred until this thread asks for it (seen on Linux 6.18), while a registered eventfd is written then.
-    wakeup: EventFd,
-    wakeup_registered: bool,
+    wakeup: Wakeup,
 }
 
 impl UringEngine {
@@ -96,7 +93,7 @@ impl UringEngine {
         // Each slot can have an operation and its cancel in the queue; watches and notifications are few and flushed when full.
         let entries = (u32::from(slots) * 2 + 64).next_power_of_two();
         let (ring, deferred) = set_up(entries)?;
-        let wakeup = EventFd::new(EFD_CLOEXEC | EFD_NONBLOCK).map_err(|source| UringError::Setup { entries, source })?;
+        let wakeup = Wakeup::new().map_err(|source| UringError::Setup { entries, source })?;
         Ok(Self {
             ring,
             disabled: deferred,
@@ -111,7 +108,6 @@ impl UringEngine {
             counters: EngineCounters::default(),
             complained: false,
             wakeup,
-            wakeup_registered: false,
         })
     }
 
@@ -336,14 +332,16 @@ impl UringEngine {
 
     /// Watches a descriptor: each time it becomes readable, [`Reaped::Readable`] tells.
     pub(crate) fn watch(&mut self, watch: u32, file: RawFd) {
+        self.wakeup.watch(file);
         #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "POLLIN is 1")]
         let events = libc::POLLIN as u32;
         let entry = opcode::PollAdd::new(types::Fd(file), events).multi(true).build();
         self.push(&entry.user_data(token(KIND_WATCH, 0, watch)));
     }
 
-    /// Ends a watch.
-    pub(crate) fn unwatch(&mut self, watch: u32) {
+    /// Ends a watch of this descriptor.
+    pub(crate) fn unwatch(&mut self, watch: u32, file: RawFd) {
+        self.wakeup.unwatch(file);
         let entry = opcode::AsyncCancel::new(token(KIND_WATCH, 0, watch)).build();
         self.push(&entry.user_data(token(KIND_CANCEL, 0, watch)));
     }
@@ -362,19 +360,13 @@ impl UringEngine {
 
     /// Readable when there is something to reap, from [`arm`](Self::arm) on.
     pub(crate) fn fd(&self) -> RawFd {
-        self.wakeup.as_raw_fd()
+        self.wakeup.fd()
     }
 
     /// Has [`fd`](Self::fd) tell what happens from now on. What happened before must be looked for after this.
     pub(crate) fn arm(&mut self) -> io::Result<()> {
-        if !self.wakeup_registered {
-            self.enable()?;
-            self.ring.submitter().register_eventfd(self.wakeup.as_raw_fd())?;
-            self.wakeup_registered = true;
-        }
-        // Empty is as good as emptied.
-        let _ = self.wakeup.read();
-        Ok(())
+        self.enable()?;
+        self.wakeup.arm(&self.ring.submitter())
     }
 
     /// True if something waits to be given to the kernel.

@@ -212,7 +212,7 @@ impl Reactor {
         let fenced = matches!(entry.state, State::Fenced);
         entry.waiter = Some(Waiter { deadline, reply });
         self.busy_rings += 1;
-        self.engine.unwatch(ring.0);
+        self.engine.unwatch(ring.0, entry.doorbell.as_raw_fd());
         if !fenced {
             self.stop_all(ring.0);
         }
