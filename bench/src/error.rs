@@ -27,6 +27,16 @@ pub enum BenchError {
     },
 }
 
+impl BenchError {
+    /// The same once more, for a second row that cannot be run for the same reason.
+    pub fn again(&self) -> Self {
+        match self {
+            Self::NotRun(reason) => Self::NotRun(reason.clone()),
+            other => Self::NotRun(other.to_string()),
+        }
+    }
+}
+
 /// The result of everything that measures.
 pub type Measured<T> = Result<T, BenchError>;
 

@@ -98,7 +98,12 @@ impl<P: Program> Wire for RingWire<P> {
     fn receive(&mut self, ledger: &mut Ledger, most: u64) -> Measured<u64> {
         let mut count = 0;
         while count < most {
-            let Some((completion, extension)) = self.guest.reader.take().doing("take a completion")? else { break };
+            // Matched in place: to turn the error first would copy the completion once more.
+            let (completion, extension) = match self.guest.reader.take() {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                Err(violation) => return Err(violation).doing("take a completion"),
+            };
             let place = ledger.close(completion.tag).ok_or_else(|| Self::unknown(completion.tag))?;
             if !ended_well(&completion) {
                 let fault = format!("a start did not end well: {completion:?}, {extension:?}");

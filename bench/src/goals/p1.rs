@@ -2,7 +2,7 @@
 //! P1: START to a null subchannel and its completion, 256 subchannels, batches of 32, eight batches outstanding.
 
 use super::{Comparison, Setting};
-use crate::error::{BenchError, Measured};
+use crate::error::Measured;
 use crate::guest::NoProgram;
 use crate::guest_memory::GuestMemory;
 use crate::method::Wanted;
@@ -47,8 +47,8 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let mut echo = Comparison::new("P1", what, "rtrb echo", "M/s", "≥ 0.4 (≥ 0.3 above 300 ns)");
     let mut nops = Comparison::new("P1", what, "io_uring no-op, SQPOLL", "M/s", "≥ 4 (below 200 ns)");
     if let Err(error) = setting.placement.two_cpus() {
-        let reason = error.to_string();
-        return Ok(vec![echo.not_run(error)?, nops.not_run(BenchError::NotRun(reason))?]);
+        let again = error.again();
+        return Ok(vec![echo.not_run(error)?, nops.not_run(again)?]);
     }
     let memory = GuestMemory::new(1 << 20)?;
     let times = setting.options.times();

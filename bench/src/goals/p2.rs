@@ -4,7 +4,7 @@
 //! Descriptors are not stamped here: the guest's look at the clock is not part of the way to the dispatcher and back.
 
 use super::{Comparison, Setting};
-use crate::error::{BenchError, Measured};
+use crate::error::Measured;
 use crate::goals::p1::SUBCHANNELS;
 use crate::guest::NoProgram;
 use crate::guest_memory::GuestMemory;
@@ -34,8 +34,8 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let mut bare = Comparison::new("P2", what, "cross-core ping-pong", "ns", "≤ 1.5");
     let mut echo = Comparison::new("P2", what, "rtrb echo, one at a time", "ns", "(no goal)");
     if let Err(error) = setting.placement.two_cpus() {
-        let reason = error.to_string();
-        return Ok(vec![bare.not_run(error)?, echo.not_run(BenchError::NotRun(reason))?]);
+        let again = error.again();
+        return Ok(vec![bare.not_run(error)?, echo.not_run(again)?]);
     }
     let memory = GuestMemory::new(1 << 20)?;
     let times = setting.options.times();
