@@ -90,9 +90,8 @@ impl UringEngine {
         if slots == 0 || slots > 4096 {
             return Err(UringError::Slots(u32::from(slots)));
         }
-        // Each slot can have an operation and its cancel in the queue; watches and notifications are few and flushed when full.
-        let entries = (u32::from(slots) * 2 + 64).next_power_of_two();
-        let (ring, deferred) = set_up(entries)?;
+        let (ring, deferred) = set_up(slots)?;
+        let entries = ring.params().cq_entries();
         let wakeup = Wakeup::new().map_err(|source| UringError::Setup { entries, source })?;
         Ok(Self {
             ring,
@@ -104,7 +103,8 @@ impl UringEngine {
             cancels: VecDeque::with_capacity(slots.into()),
             pushed: 0,
             flying: 0,
-            reaped: VecDeque::with_capacity(entries as usize * 2),
+            // All that can be outstanding: an operation and its cancel for each slot, and what rings and the mailbox have.
+            reaped: VecDeque::with_capacity(usize::from(slots) * 2 + entries as usize),
             counters: EngineCounters::default(),
             complained: false,
             wakeup,

@@ -3,6 +3,7 @@
 
 use io_uring::IoUring;
 use std::io;
+use std::time::{Duration, Instant};
 
 /// Why the engine could not be made. The text says what would help.
 #[derive(Debug, thiserror::Error)]
@@ -22,7 +23,7 @@ pub enum UringError {
     #[error("io_uring is not in this kernel ({0}): Linux 5.15 or later is needed")]
     Missing(io::Error),
     /// The kernel had no memory for the ring.
-    #[error("no memory for an io_uring of {entries} entries ({source}): raise RLIMIT_MEMLOCK (kernels before 5.12) or lower `engine_slots`")]
+    #[error("no memory for an io_uring of {entries} entries ({source}): its pages count against RLIMIT_MEMLOCK (`ulimit -l`) of this user; 64 KiB are enough for two dispatchers")]
     Memory {
         /// Entries asked for.
         entries: u32,
@@ -42,8 +43,41 @@ pub enum UringError {
     },
 }
 
-/// A ring with `entries` entries, and whether it is one of the new kind: disabled until its thread enables it, completions only when asked for.
-pub(super) fn set_up(entries: u32) -> Result<(IoUring, bool), UringError> {
+/// The least submission queue that is worth having.
+const LEAST_ENTRIES: u32 = 32;
+
+/// How long to wait for locked memory that somebody else of this user may be giving back: rings are taken down behind their owner's back.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// A ring for `slots` operations in flight, and whether it is one of the new kind: disabled until its thread enables it, completions only
+/// when asked for.
+///
+/// The kernel counts the ring's memory against RLIMIT_MEMLOCK of the user (64 KiB with many distributions), so the submission queue holds one
+/// turn's work and no more, and becomes smaller where memory is short: a full queue costs another system call, nothing else. More
+/// completions than its queue holds are kept by the kernel (`IORING_FEAT_NODROP`, Linux 5.5).
+pub(super) fn set_up(slots: u16) -> Result<(IoUring, bool), UringError> {
+    let wanted = u32::from(slots).next_power_of_two().clamp(LEAST_ENTRIES, 1024);
+    let began = Instant::now();
+    let mut entries = wanted;
+    loop {
+        match build(entries) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEM) => {
+                if entries > LEAST_ENTRIES {
+                    entries /= 2;
+                } else if began.elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_millis(10));
+                    entries = wanted;
+                } else {
+                    return Err(explain(entries, error));
+                }
+            }
+            Err(error) => return Err(explain(entries, error)),
+            Ok(ring) => return Ok(ring),
+        }
+    }
+}
+
+fn build(entries: u32) -> io::Result<(IoUring, bool)> {
     // One task submits, and completions run when it asks for them: no interruption of a thread that polls anyway.
     let best = IoUring::builder()
         .setup_r_disabled()
@@ -53,12 +87,12 @@ pub(super) fn set_up(entries: u32) -> Result<(IoUring, bool), UringError> {
         .setup_clamp()
         .build(entries);
     match best {
-        Ok(ring) => return Ok((ring, true)),
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
-        Err(error) => return Err(explain(entries, error)),
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            // Kernels before 6.1.
+            IoUring::builder().setup_clamp().build(entries).map(|ring| (ring, false))
+        }
+        other => other.map(|ring| (ring, true)),
     }
-    // Kernels before 6.1.
-    IoUring::builder().setup_clamp().build(entries).map(|ring| (ring, false)).map_err(|error| explain(entries, error))
 }
 
 fn explain(entries: u32, source: io::Error) -> UringError {

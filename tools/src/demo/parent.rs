@@ -13,11 +13,10 @@ use fctl_dispatcher::affinity::{allowed_cpus, ranges};
 use fctl_dispatcher::device::delay::Delay;
 use fctl_dispatcher::device::fba::Fba;
 use fctl_dispatcher::device::SubchannelDevice;
-use fctl_dispatcher::engine::UringError;
 use fctl_dispatcher::memory::{FileRange, Memory};
 use fctl_dispatcher::metrics::Counters;
 use fctl_dispatcher::region::{sealed_memory_file, Region};
-use fctl_dispatcher::{BuildError, Builder, GuestId, Handle, RingEnds, RingId, SubchannelOptions};
+use fctl_dispatcher::{Builder, GuestId, Handle, RingEnds, RingId, SubchannelOptions};
 use fctl_ringabi::arch::SubsystemId;
 use fctl_ringabi::Header;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -91,18 +90,8 @@ impl Shared {
     }
 }
 
-/// Spawns the dispatcher with as many engine slots as the kernel lets this user have: newer kernels count the memory of an io_uring against
-/// RLIMIT_MEMLOCK again, and 64 KiB of it are not enough for the default. Starts beyond the slots wait in their subchannels.
-fn spawn(cpu: usize) -> Result<(Handle, u16), DemoError> {
-    let mut slots = 256;
-    loop {
-        match Builder::default().engine_slots(slots).cpu(cpu).spawn() {
-            Ok(handle) => return Ok((handle, slots)),
-            Err(BuildError::Engine(UringError::Memory { .. })) if slots > 16 => slots /= 2,
-            Err(error) => return Err(error.into()),
-        }
-    }
-}
+/// Channel programs in the kernel at once: twice the usual number of subchannels.
+const ENGINE_SLOTS: u16 = 256;
 
 /// Attaches the guest's memory, its ring and all subchannels.
 fn attach(
@@ -143,7 +132,7 @@ pub fn run(options: &DemoOptions) -> Result<Report, DemoError> {
     let volume = DemoVolume::prepare(options)?;
     let shared = Shared::new(&volume.layout, options, cpu)?;
     let (ends, proxy) = shared.ends(&volume.layout, options.sabotage)?;
-    let (handle, engine_slots) = spawn(cpu)?;
+    let handle = Builder::default().engine_slots(ENGINE_SLOTS).cpu(cpu).spawn()?;
     let (guest, ring) = attach(&handle, &shared, ends, &volume, options.sabotage)?;
 
     // SAFETY: both eventfds live in `shared`, longer than the call.
@@ -193,7 +182,7 @@ pub fn run(options: &DemoOptions) -> Result<Report, DemoError> {
         durability: options.durability.name(),
         dispatcher_process: std::process::id(),
         guest_process,
-        engine_slots,
+        engine_slots: ENGINE_SLOTS,
     };
     Ok(Report::new(setting, &shared.board, &counters, &engine, image, latencies, faults))
 }
