@@ -4,7 +4,8 @@
 use crate::error::{Doing as _, Measured};
 use crate::method::median;
 use crate::placement::Placement;
-use crate::pump::TRIPS_PER_SAMPLE;
+use crate::pump::{Latency, TRIPS_PER_SAMPLE};
+use crate::thread_clock::ThreadClock;
 use fctl_dispatcher::affinity::pin;
 use std::hint::spin_loop;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,7 +24,7 @@ const END: u64 = u64::MAX;
 ///
 /// # Errors
 /// There is only one CPU.
-pub fn round_trip(placement: Placement, time: Duration) -> Measured<f64> {
+pub fn round_trip(placement: Placement, time: Duration) -> Measured<Latency> {
     placement.two_cpus()?;
     let (ping, pong) = (Line::default(), Line::default());
     std::thread::scope(|scope| {
@@ -46,6 +47,8 @@ pub fn round_trip(placement: Placement, time: Duration) -> Measured<f64> {
         });
         let sampled = placement.on_guest(|| {
             let mut samples = Vec::with_capacity(1 << 16);
+            let own = ThreadClock::own()?;
+            let before = own.seconds()?;
             let began = Instant::now();
             let mut count = 0;
             while began.elapsed() < time && !other.is_finished() {
@@ -64,7 +67,8 @@ pub fn round_trip(placement: Placement, time: Duration) -> Measured<f64> {
                 }
                 samples.push(start.elapsed().as_secs_f64() * 1e9 / f64::from(TRIPS_PER_SAMPLE));
             }
-            Ok(median(&mut samples))
+            let share = (own.seconds()? - before) / began.elapsed().as_secs_f64();
+            Ok(Latency { median: median(&mut samples), round_trips: count, share })
         });
         ping.0.store(END, Ordering::Release);
         other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;

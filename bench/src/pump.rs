@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The guest's loop, the same for every side: send batches, take what has come in between, check everything off.
 
+use crate::disturbance::Shared;
 use crate::error::{BenchError, Measured};
 use crate::ledger::Ledger;
+use crate::method::median;
 use crate::placement::Placement;
 use crate::thread_clock::ThreadClock;
 use std::time::{Duration, Instant};
@@ -57,6 +59,14 @@ pub struct Throughput {
     pub per_cpu_second: f64,
     /// Round trips, warm-up included.
     pub round_trips: u64,
+    /// The smaller share of the time that one of the two threads had.
+    pub share: f64,
+}
+
+impl Shared for Throughput {
+    fn share(&self) -> f64 {
+        self.share
+    }
 }
 
 /// What was measured of one request at a time.
@@ -64,8 +74,16 @@ pub struct Throughput {
 pub struct Latency {
     /// Median in nanoseconds.
     pub median: f64,
+    /// The smaller share of the time that one of the two threads had.
+    pub share: f64,
     /// Round trips, warm-up included.
     pub round_trips: u64,
+}
+
+impl Shared for Latency {
+    fn share(&self) -> f64 {
+        self.share
+    }
 }
 
 /// Looks at the clock are this many rounds apart.
@@ -121,14 +139,17 @@ pub fn throughput<W: Wire>(
     if warm_up > Duration::ZERO {
         pump_for(&mut ledger, warm_up)?;
     }
-    let (answered, cpu_before) = (ledger.answered(), cpu(clock)?);
+    let own = ThreadClock::own()?;
+    let (answered, cpu_before, own_before) = (ledger.answered(), cpu(clock)?, own.seconds()?);
     let passed = pump_for(&mut ledger, run)?;
     #[allow(clippy::cast_precision_loss, reason = "counts of one run are far below 2^52")]
     let count = (ledger.answered() - answered) as f64;
-    let cpu_used = cpu(clock)? - cpu_before;
+    let (cpu_used, own_used) = (cpu(clock)? - cpu_before, own.seconds()? - own_before);
+    let used = if clock.is_some() { cpu_used.min(own_used) } else { own_used };
     drain(wire, &mut ledger, placement)?;
     let per_cpu_second = if cpu_used > 0.0 { count / cpu_used } else { 0.0 };
-    Ok(Throughput { per_second: count / passed.as_secs_f64(), per_cpu_second, round_trips: ledger.answered() })
+    let passed = passed.as_secs_f64();
+    Ok(Throughput { per_second: count / passed, per_cpu_second, round_trips: ledger.answered(), share: used / passed })
 }
 
 /// Takes the answers that are outstanding.
@@ -157,7 +178,9 @@ pub const TRIPS_PER_SAMPLE: u32 = 32;
 ///
 /// # Errors
 /// Those of the wire; an answer does not come.
-pub fn latency<W: Wire>(wire: &mut W, places: u16, times: Times) -> Measured<Latency> {
+pub fn latency<W: Wire>(wire: &mut W, places: u16, times: Times, clock: ThreadClock) -> Measured<Latency> {
+    let clocks = [ThreadClock::own()?, clock];
+    let before = [clocks[0].seconds()?, clocks[1].seconds()?];
     let mut ledger = Ledger::new(places);
     let began = Instant::now();
     let mut samples = Vec::with_capacity(1 << 20);
@@ -179,7 +202,9 @@ pub fn latency<W: Wire>(wire: &mut W, places: u16, times: Times) -> Measured<Lat
             samples.push(end.duration_since(start).as_secs_f64() * 1e9 / f64::from(TRIPS_PER_SAMPLE));
         }
         if end.duration_since(began) >= times.warm_up + times.run {
-            return Ok(Latency { median: crate::method::median(&mut samples), round_trips: ledger.answered() });
+            let used = (clocks[0].seconds()? - before[0]).min(clocks[1].seconds()? - before[1]);
+            let share = used / began.elapsed().as_secs_f64();
+            return Ok(Latency { median: median(&mut samples), round_trips: ledger.answered(), share });
         }
     }
 }

@@ -6,14 +6,14 @@ pub mod p2;
 pub mod p3;
 
 use crate::cli::{Goal, Peers};
-use crate::disturbance::{preemptions, MOST_A_SECOND};
+use crate::disturbance::Quiet;
 use crate::error::{BenchError, Doing as _, Measured};
 use crate::machine::Machine;
 use crate::method::{Interval, Pair, Verdict, Wanted};
 use crate::pingpong;
 use crate::placement::Placement;
 use crate::report::{Report, Row};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long the ping-pong of a moment takes.
 const PING_PONG: Duration = Duration::from_millis(15);
@@ -24,6 +24,8 @@ pub struct Setting<'a> {
     pub options: &'a Peers,
     /// Where the threads run.
     pub placement: Placement,
+    /// Makes disturbed runs again.
+    pub quiet: Quiet,
 }
 
 impl Setting<'_> {
@@ -32,7 +34,7 @@ impl Setting<'_> {
     /// # Errors
     /// There is only one CPU.
     pub fn ping_pong(&self) -> Measured<f64> {
-        pingpong::round_trip(self.placement, PING_PONG)
+        Ok(self.quiet.run(|| pingpong::round_trip(self.placement, PING_PONG))?.median)
     }
 }
 
@@ -135,18 +137,16 @@ type Measure = fn(&Setting<'_>) -> Measured<Vec<Row>>;
 /// # Errors
 /// A side did wrong, or the system refused what every run needs.
 pub fn run(options: &Peers) -> Measured<()> {
-    let setting = Setting { options, placement: Placement::choose(&options.place)? };
+    let placement = Placement::choose(&options.place)?;
+    let quiet = Quiet::new(placement.one_cpu());
+    let setting = Setting { options, placement, quiet };
     let mut report = Report::new(Machine::look(), setting.placement, options);
     print!("{}", report.head());
     let goals: [(Goal, Measure); 3] = [(Goal::P1, p1::measure), (Goal::P2, p2::measure), (Goal::P3, p3::measure)];
     for (goal, measure) in goals {
         if options.wants(goal) {
-            let (began, before) = (Instant::now(), preemptions());
             let mut rows = measure(&setting)?;
-            #[allow(clippy::cast_precision_loss, reason = "a count of context switches")]
-            let a_second = (preemptions() - before) as f64 / began.elapsed().as_secs_f64();
-            if a_second > MOST_A_SECOND {
-                let remark = format!("the machine was busy: preempted {a_second:.0} times a second");
+            if let Some(remark) = setting.quiet.remark() {
                 rows.iter_mut().for_each(|row| row.remarks.push(remark.clone()));
             }
             print!("{}", report.add(rows));

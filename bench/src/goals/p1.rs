@@ -52,13 +52,14 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     }
     let memory = GuestMemory::new(1 << 20)?;
     let times = setting.options.times();
+    let quiet = &setting.quiet;
     let mut refused = None;
     let million = |measured: Throughput| measured.per_second / 1e6;
     for _ in 0..setting.options.pairs {
         let before = setting.ping_pong()?;
-        let first = million(ours(setting, &memory)?);
-        let peer = million(rtrb_echo::round_trips(setting.placement, SHAPE, times)?);
-        let second = million(ours(setting, &memory)?);
+        let first = million(quiet.run(|| ours(setting, &memory))?);
+        let peer = million(quiet.run(|| rtrb_echo::round_trips(setting.placement, SHAPE, times))?);
+        let second = million(quiet.run(|| ours(setting, &memory))?);
         let after = setting.ping_pong()?;
         let moment = f64::midpoint(before, after);
         echo.pair(first, peer, Some(against_echo(moment)));
@@ -67,7 +68,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
             comparison.ping_pong(moment);
         }
         if refused.is_none() {
-            match uring_nop::round_trips(setting.placement, SHAPE, times) {
+            match quiet.run(|| uring_nop::round_trips(setting.placement, SHAPE, times)) {
                 Ok(peer) => nops.pair(second, million(peer), against_nops(moment)),
                 Err(error) => refused = Some(error),
             }

@@ -10,19 +10,19 @@ use crate::guest::NoProgram;
 use crate::guest_memory::GuestMemory;
 use crate::method::Wanted;
 use crate::peers::rtrb_echo;
-use crate::pump::latency;
+use crate::pump::{latency, Latency};
 use crate::report::Row;
 use crate::subject::Subject;
 use fctl_dispatcher::device::null::Null;
 
 /// Our side: median latency in nanoseconds.
-fn ours(setting: &Setting<'_>, memory: &GuestMemory) -> Measured<f64> {
+fn ours(setting: &Setting<'_>, memory: &GuestMemory) -> Measured<Latency> {
     let placement = setting.placement;
     let (subject, guest) = Subject::start(placement, memory, SUBCHANNELS, || Box::new(Null))?;
-    let times = setting.options.times();
-    let measured = placement.on_guest(|| latency(&mut guest.wire(NoProgram, false), SUBCHANNELS, times))?;
+    let (times, clock) = (setting.options.times(), subject.clock());
+    let measured = placement.on_guest(|| latency(&mut guest.wire(NoProgram, false), SUBCHANNELS, times, clock))?;
     subject.stop(measured.round_trips)?;
-    Ok(measured.median)
+    Ok(measured)
 }
 
 /// Measures P2 against the ping-pong, and beside it against the echo.
@@ -38,13 +38,13 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
         return Ok(vec![bare.not_run(error)?, echo.not_run(again)?]);
     }
     let memory = GuestMemory::new(1 << 20)?;
-    let times = setting.options.times();
+    let (times, quiet) = (setting.options.times(), &setting.quiet);
     for _ in 0..setting.options.pairs {
         let before = setting.ping_pong()?;
-        let first = ours(setting, &memory)?;
+        let first = quiet.run(|| ours(setting, &memory))?.median;
         let after = setting.ping_pong()?;
-        let peer = rtrb_echo::one_at_a_time(setting.placement, SUBCHANNELS, times)?;
-        let second = ours(setting, &memory)?;
+        let peer = quiet.run(|| rtrb_echo::one_at_a_time(setting.placement, SUBCHANNELS, times))?.median;
+        let second = quiet.run(|| ours(setting, &memory))?.median;
         let moment = f64::midpoint(before, after);
         bare.pair(first, moment, Some(Wanted::AtMost(1.5)));
         echo.pair(second, peer, None);

@@ -70,8 +70,8 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
         let moment = if setting.placement.one_cpu() { None } else { Some(setting.ping_pong()?) };
         let mut controls = Vec::new();
         for ((row, reading), cpu) in rows.iter_mut().zip(forms).zip(&mut per_cpu) {
-            let our = ours(setting, &memory, &volume, reading)?;
-            let peer = theirs()?;
+            let our = setting.quiet.run(|| ours(setting, &memory, &volume, reading))?;
+            let peer = setting.quiet.run(theirs)?;
             row.pair(our.per_second / 1e3, peer.per_second / 1e3, Some(Wanted::AtLeast(0.9)));
             cpu.0.push(our.per_cpu_second / 1e3);
             cpu.1.push(peer.per_cpu_second / 1e3);

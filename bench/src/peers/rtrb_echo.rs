@@ -6,7 +6,8 @@ use super::beside;
 use crate::error::{BenchError, Doing as _, Measured};
 use crate::ledger::Ledger;
 use crate::placement::Placement;
-use crate::pump::{latency, throughput, Shape, Throughput, Times, Until, Wire};
+use crate::pump::{latency, throughput, Latency, Shape, Throughput, Times, Until, Wire};
+use crate::thread_clock::ThreadClock;
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::sync::atomic::Ordering;
 
@@ -54,7 +55,11 @@ impl Wire for Echo {
     }
 }
 
-fn run<T: Send>(placement: Placement, batch: usize, act: impl FnOnce(&mut Echo) -> Measured<T> + Send) -> Measured<T> {
+fn run<T: Send>(
+    placement: Placement,
+    batch: usize,
+    act: impl FnOnce(&mut Echo, ThreadClock) -> Measured<T> + Send,
+) -> Measured<T> {
     let (out, mut requests) = RingBuffer::<Entry>::new(ENTRIES);
     let (mut answers, back) = RingBuffer::<Entry>::new(ENTRIES);
     let mut echo = Echo { out, back };
@@ -73,7 +78,7 @@ fn run<T: Send>(placement: Placement, batch: usize, act: impl FnOnce(&mut Echo) 
         }
         Ok(())
     };
-    beside(placement, serve, move || act(&mut echo))
+    beside(placement, serve, move |clock| act(&mut echo, clock))
 }
 
 /// Round trips a second.
@@ -82,14 +87,14 @@ fn run<T: Send>(placement: Placement, batch: usize, act: impl FnOnce(&mut Echo) 
 /// There is only one CPU; an entry was lost or changed.
 pub fn round_trips(placement: Placement, shape: Shape, times: Times) -> Measured<Throughput> {
     placement.two_cpus()?;
-    run(placement, shape.batch.into(), |echo| throughput(echo, shape, Until::Times(times), placement, None))
+    run(placement, shape.batch.into(), |echo, clock| throughput(echo, shape, Until::Times(times), placement, Some(clock)))
 }
 
 /// Median latency of one entry at a time, in nanoseconds.
 ///
 /// # Errors
 /// There is only one CPU; an entry was lost or changed.
-pub fn one_at_a_time(placement: Placement, places: u16, times: Times) -> Measured<f64> {
+pub fn one_at_a_time(placement: Placement, places: u16, times: Times) -> Measured<Latency> {
     placement.two_cpus()?;
-    Ok(run(placement, 1, |echo| latency(echo, places, times))?.median)
+    run(placement, 1, |echo, clock| latency(echo, places, times, clock))
 }

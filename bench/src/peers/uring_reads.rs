@@ -11,14 +11,12 @@ use crate::guest_memory::GuestMemory;
 use crate::ledger::Ledger;
 use crate::placement::Placement;
 use crate::pump::{throughput, Shape, Throughput, Times, Until, Wire};
-use crate::thread_clock::ThreadClock;
 use crate::volume_file::{stamp, Random, VolumeFile, PIECE_BYTES};
 use io_uring::{opcode, types, IoUring};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::OnceLock;
 
 /// A read to be made.
 #[derive(Clone, Copy, Debug)]
@@ -149,7 +147,6 @@ pub fn reads(
     let file = File::open(volume.path()).doing("open the volume")?;
     let (orders_in, orders) = RingBuffer::new(usize::from(shape.depth) * 2);
     let (answers, answers_out) = RingBuffer::new(usize::from(shape.depth) * 2);
-    let clock = OnceLock::new();
     let serve = |stop: &AtomicBool, ready: &dyn Fn()| {
         // The same set-up as the dispatcher's engine.
         let ring = IoUring::builder()
@@ -158,7 +155,6 @@ pub fn reads(
             .setup_taskrun_flag()
             .build(u32::from(shape.depth).next_power_of_two() * 2)
             .map_err(|error| BenchError::NotRun(format!("io_uring: {error}")))?;
-        let _ = clock.set(ThreadClock::own()?);
         ready();
         let batch = shape.batch.into();
         Loop { ring, orders, answers, file: &file, memory, batch, in_flight: 0, placement }.run(stop)
@@ -171,5 +167,5 @@ pub fn reads(
         random: Random::new(),
         expected: vec![0; shape.depth.into()],
     };
-    beside(placement, serve, || throughput(&mut wire, shape, Until::Times(times), placement, clock.get().copied()))
+    beside(placement, serve, |clock| throughput(&mut wire, shape, Until::Times(times), placement, Some(clock)))
 }
