@@ -101,6 +101,9 @@ pub(super) struct RingAnswers<'a> {
     pub(super) finals_of_turn: &'a mut [u64; Series::ALL.len()],
 }
 
+/// A turn is never longer than this in nanoseconds, unless its thread is not run.
+const LONGEST_TURN: u64 = 100_000_000;
+
 #[inline]
 fn after(later: u64, earlier: u64) -> u32 {
     u32::try_from(later.saturating_sub(earlier)).unwrap_or(u32::MAX)
@@ -128,10 +131,12 @@ impl RingAnswers<'_> {
         let series = series(answer);
         self.finals_of_turn[series as usize] += 1;
         let (now, owed) = (self.moment.now, &answer.owed);
-        // The posted time is the guest's word: a time that cannot be is not used.
-        let posted = if self.ring.has_clock && owed.posted != 0 && owed.posted <= owed.taken { owed.posted } else { 0 };
+        // The posted time is the guest's word: a time that cannot be is not used. One a little later than "taken" can: a turn has one stamp, and takes
+        // what arrives while it is at it.
+        let can_be = self.ring.has_clock && owed.posted != 0 && owed.posted <= owed.taken.saturating_add(LONGEST_TURN);
+        let posted = if can_be { owed.posted } else { 0 };
         if posted != 0 {
-            self.latencies.note(series, Stage::Posted, owed.taken - posted);
+            self.latencies.note(series, Stage::Posted, owed.taken.saturating_sub(posted));
         }
         if answer.issued != 0 {
             self.latencies.note(series, Stage::Taken, answer.issued.saturating_sub(owed.taken));
