@@ -3,7 +3,7 @@
 
 use super::ring::{Ring, RingAnswers, State, Waiter};
 use super::table::{Entry, Guest};
-use super::{Reactor, MOST_PER_RING_AND_TURN};
+use super::{Reactor, LOOK_AGAIN, MOST_PER_RING_AND_TURN};
 use crate::device::SubchannelDevice;
 use crate::memory::Memory;
 use crate::region::Region;
@@ -217,9 +217,6 @@ impl Reactor {
             self.stop_all(ring.0);
         }
         if let Some(entry) = self.rings.get_mut(ring.0) {
-            if entry.notification_outstanding {
-                self.engine.cancel_notify(ring.0);
-            }
             entry.state = State::Detaching;
         }
         Ok(())
@@ -273,11 +270,7 @@ impl Reactor {
         ring.port.fence(violation.fence_reason());
         self.counters.fenced += 1;
         // A guest that sleeps would never learn of it.
-        if !ring.notification_outstanding && ring.port.must_notify() {
-            ring.notification_outstanding = true;
-            self.counters.notifications += 1;
-            self.engine.notify(place, ring.notification.as_raw_fd());
-        }
+        self.notify(place);
         tracing::warn!(ring = place, %violation, "ring fenced");
         self.stop_all(place);
     }
@@ -315,8 +308,12 @@ impl Reactor {
                 .map(|(_, entry)| entry.subsystem.word())
                 .collect();
             let quiet = busy.is_empty() && (!detaching || (!ring.notification_outstanding && !ring.watched));
+            if detaching && busy.is_empty() && ring.notification_outstanding {
+                self.hurry_notification(place);
+                continue;
+            }
             let late = ring.waiter.as_ref().and_then(|waiter| waiter.deadline).is_some_and(|deadline| Instant::now() >= deadline);
-            if quiet || late {
+            if quiet || (late && !busy.is_empty()) {
                 let waiter = self.rings.get_mut(place).and_then(|ring| ring.waiter.take());
                 if let Some(waiter) = waiter {
                     if !detaching {
@@ -330,6 +327,17 @@ impl Reactor {
                     self.remove_ring(place);
                 }
             }
+        }
+    }
+
+    /// A ring that goes waits for its last notification alone. The guest can block that (by a full eventfd), so it is given up after a while.
+    fn hurry_notification(&mut self, place: u32) {
+        let Some(ring) = self.rings.get_mut(place) else { return };
+        let now = Instant::now();
+        let since = *ring.waits_for_notification.get_or_insert(now);
+        if now.saturating_duration_since(since) >= LOOK_AGAIN {
+            ring.waits_for_notification = Some(now);
+            self.engine.cancel_notify(place);
         }
     }
 

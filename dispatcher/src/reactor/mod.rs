@@ -169,8 +169,11 @@ impl Reactor {
                 }
                 Reaped::Readable { watch, again: false } => self.watch_ended(watch),
                 Reaped::Notified { ring } => {
-                    if let Some(ring) = self.rings.get_mut(ring) {
-                        ring.notification_outstanding = false;
+                    if let Some(entry) = self.rings.get_mut(ring) {
+                        entry.notification_outstanding = false;
+                        if core::mem::take(&mut entry.notify_again) {
+                            self.notify(ring);
+                        }
                     }
                 }
             }
@@ -207,11 +210,8 @@ impl Reactor {
                 continue;
             }
             published = true;
-            let wanted = core::mem::take(&mut ring.notify_wanted);
-            if wanted && !ring.notification_outstanding && ring.port.must_notify() {
-                ring.notification_outstanding = true;
-                self.counters.notifications += 1;
-                self.engine.notify(place, std::os::fd::AsRawFd::as_raw_fd(&ring.notification));
+            if core::mem::take(&mut ring.notify_wanted) {
+                self.notify(place);
             }
         }
         if published {
@@ -219,6 +219,19 @@ impl Reactor {
             for (series, count) in Series::ALL.into_iter().zip(&mut self.finals_of_turn) {
                 self.latencies.note_n(series, Stage::Completed, took, core::mem::take(count));
             }
+        }
+    }
+
+    /// Wakes a guest if it sleeps. At most one notification is outstanding: who needs another one gets it when that one has ended.
+    #[inline]
+    fn notify(&mut self, place: u32) {
+        let Some(ring) = self.rings.get_mut(place) else { return };
+        if ring.notification_outstanding {
+            ring.notify_again = true;
+        } else if ring.port.must_notify() {
+            ring.notification_outstanding = true;
+            self.counters.notifications += 1;
+            self.engine.notify(place, std::os::fd::AsRawFd::as_raw_fd(&ring.notification));
         }
     }
 

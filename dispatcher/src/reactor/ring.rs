@@ -37,6 +37,10 @@ pub(super) struct Ring {
     pub(super) doorbell: EventFd,
     pub(super) notification: EventFd,
     pub(super) notification_outstanding: bool,
+    /// Something was published while a notification was outstanding: the guest may have gone to sleep again before it.
+    pub(super) notify_again: bool,
+    /// Since when a ring that goes has waited for its notification alone.
+    pub(super) waits_for_notification: Option<Instant>,
     /// The doorbell is watched; false once the watch has ended for good.
     pub(super) watched: bool,
     pub(super) notify_wanted: bool,
@@ -61,6 +65,8 @@ impl Ring {
             doorbell,
             notification,
             notification_outstanding: false,
+            notify_again: false,
+            waits_for_notification: None,
             watched: true,
             notify_wanted: false,
             owed: 0,
