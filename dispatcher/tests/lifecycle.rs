@@ -18,11 +18,12 @@ use fctl_ringabi::header::word;
 use fctl_ringabi::{CompletionFlags, CompletionKind, Disposition, GuestPort, Operation, RingSizes, WordMemory};
 use rustix::event::{poll, PollFd, PollFlags, Timespec};
 use std::collections::BTreeSet;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use vmm_sys_util::eventfd::EventFd;
 
 const NONE: Capabilities = Capabilities::empty();
 
@@ -40,6 +41,14 @@ fn post(guest: &mut TestGuest, descriptors: &[fctl_ringabi::Descriptor]) {
         guest.poster.stage(descriptor).unwrap();
     }
     guest.publish();
+}
+
+/// Waits until a notification is there.
+fn readable(notification: &EventFd) -> bool {
+    // SAFETY: it is borrowed, hence open, as long as this is used.
+    let notification = unsafe { BorrowedFd::borrow_raw(notification.as_raw_fd()) };
+    let patience = Timespec::try_from(PATIENCE / 4).unwrap();
+    poll(&mut [PollFd::from_borrowed_fd(notification, PollFlags::IN)], Some(&patience)).unwrap() > 0
 }
 
 /// Waits until the dispatcher has taken so many descriptors.
@@ -254,6 +263,29 @@ fn a_dispatcher_that_sleeps_is_woken_by_timers_doorbells_and_the_mailbox_without
         }
     }
     assert!(handle.counters().unwrap().sleeps > 0);
+}
+
+/// Both sides sleep whenever they can, so that each completion needs its notification, also one that is published while the last
+/// notification has woken the guest but is not yet known to have been written.
+#[test]
+fn a_guest_that_sleeps_for_each_completion_is_woken_for_each() {
+    const ROUNDS: u64 = 20_000;
+    let handle = Builder::default().wait(WaitPolicy::sleeping()).spawn().unwrap();
+    let mut guest = TestGuest::new(RingSizes::new(8));
+    let (_, ring) = guest.attach(&handle);
+    attach_null(&handle, ring, 1);
+    for tag in 0..ROUNDS {
+        post(&mut guest, &[ssch(1, 0, tag)]);
+        while guest.reader.is_empty() {
+            if guest.reader.announce_sleep() {
+                let woken = readable(&guest.notification);
+                assert!(woken, "nobody woke the guest in round {tag}; is its completion there? {}", !guest.reader.is_empty());
+                guest.notification.read().unwrap();
+                guest.reader.awake();
+            }
+        }
+        assert_eq!(guest.next().0.tag, tag);
+    }
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -569,6 +601,43 @@ fn a_guest_that_blocks_its_notification_can_be_detached() {
     handle.detach_ring(ring, PATIENCE).unwrap();
     ping(&mut other, 1, 99);
     handle.stop().unwrap();
+}
+
+/// The same when the notification that blocks is that of the finals which detaching itself has caused.
+#[test]
+fn a_guest_that_blocks_the_notification_of_its_last_finals_can_be_detached() {
+    let handle = Builder::default().spawn().unwrap();
+    let mut guest = TestGuest::new(RingSizes::new(64));
+    let (guest_id, ring) = guest.attach(&handle);
+    attach_dead(&handle, ring, 1);
+    post(&mut guest, &[ssch(1, 0, 1)]);
+    until_taken(&handle, 1);
+    guest.notification.write(u64::MAX - 1).unwrap();
+    assert!(guest.reader.announce_sleep());
+    // Short of a hang the deadline is far away.
+    handle.detach_ring(ring, PATIENCE / 4).unwrap();
+    handle.detach_guest(guest_id).unwrap();
+    assert_eq!(guest.next().0.tag, 1);
+    assert_eq!(handle.inventory().unwrap(), Inventory::default());
+}
+
+/// A guest that sleeps learns of the finals that detaching has caused.
+#[test]
+fn a_sleeping_guest_is_woken_by_the_finals_of_a_detach() {
+    for _ in 0..100 {
+        let handle = Builder::default().wait(WaitPolicy::sleeping()).spawn().unwrap();
+        let mut guest = TestGuest::new(RingSizes::new(64));
+        let (_, ring) = guest.attach(&handle);
+        attach_dead(&handle, ring, 1);
+        attach_null(&handle, ring, 2);
+        assert!(guest.reader.announce_sleep());
+        // The notification of the second's end may be under way while the first is stopped.
+        post(&mut guest, &[ssch(1, 0, 1), ssch(2, 0, 2)]);
+        until_taken(&handle, 2);
+        handle.detach_ring(ring, PATIENCE).unwrap();
+        assert!(readable(&guest.notification), "asleep for ever");
+        assert_eq!((guest.next().0.tag, guest.next().0.tag), (2, 1));
+    }
 }
 
 #[test]
