@@ -35,6 +35,9 @@ pub enum Goal {
     /// 4 KiB random reads of an FBA volume.
     #[value(name = "P3", alias = "p3")]
     P3,
+    /// A recovery storm, merged against one by one.
+    #[value(name = "P12", alias = "p12")]
+    P12,
 }
 
 /// Options of `peers`.

@@ -2,6 +2,7 @@
 //! The guest's memory: a sealed memory file, seen through a mapping of the guest's own.
 
 use crate::error::{Doing as _, Measured};
+use fctl_dispatcher::memory::{FileRange, Memory};
 use fctl_dispatcher::region::sealed_memory_file;
 use memmap2::MmapRaw;
 use std::fs::File;
@@ -28,9 +29,13 @@ impl GuestMemory {
         Ok(memory)
     }
 
-    /// The memory file.
-    pub fn file(&self) -> &File {
-        &self.file
+    /// The same as a dispatcher maps it, from guest address 0 on.
+    ///
+    /// # Errors
+    /// It cannot be mapped.
+    pub fn mapped(&self) -> Measured<Memory> {
+        let range = FileRange { address: 0, offset: 0, length: self.map.len() };
+        Memory::from_file(&self.file, &[range]).doing("map the guest's memory")
     }
 
     /// Where `length` bytes at `address` are in this process.

@@ -9,9 +9,8 @@ use crate::thread_clock::ThreadClock;
 use fctl_dispatcher::affinity::pin;
 use fctl_dispatcher::device::SubchannelDevice;
 use fctl_dispatcher::engine::EngineCounters;
-use fctl_dispatcher::memory::{FileRange, Memory};
 use fctl_dispatcher::metrics::Counters;
-use fctl_dispatcher::region::{sealed_memory_file, Region};
+use fctl_dispatcher::region::{sealed_memory_file, Region, RegionWords};
 use fctl_dispatcher::{Builder, Handle, Reactor, RingEnds, SubchannelOptions, WaitPolicy, MOST_PER_RING_AND_TURN};
 use fctl_ringabi::arch::SubsystemId;
 use fctl_ringabi::{GuestPort, Header, RingSizes};
@@ -132,13 +131,11 @@ pub fn here(
     })
 }
 
-/// Gives a dispatcher a guest with `memory`, a ring, and subchannels `0..count`.
-fn attach(
-    handle: &Handle,
-    memory: &GuestMemory,
-    count: u16,
-    mut device: impl FnMut() -> Box<dyn SubchannelDevice>,
-) -> Measured<RingGuest> {
+/// A formatted ring pair: the ends for the dispatcher, and the port for a guest with a mapping of its own, as another process would have.
+///
+/// # Errors
+/// The system refuses something.
+pub fn ring() -> Measured<(RingEnds, GuestPort<RegionWords>)> {
     let mut sizes = RingSizes::new(SUBMISSION_ENTRIES);
     sizes.completion_entries = 2 * SUBMISSION_ENTRIES;
     let header = Header::layout(sizes).doing("lay out a ring")?;
@@ -146,17 +143,23 @@ fn attach(
     let file = sealed_memory_file("fctl-bench-ring", bytes).doing("make a ring's memory")?;
     let region = Region::from_memory_file(&file, 0, bytes).doing("map a ring")?;
     header.format(region.words()).doing("format a ring")?;
-    // The guest has a mapping of its own, as another process would.
     let own = Region::from_memory_file(&file, 0, bytes).doing("map a ring")?;
-    let (poster, reader) = GuestPort::open(own.words().clone()).doing("open a ring")?.split();
+    let port = GuestPort::open(own.words().clone()).doing("open a ring")?;
     let eventfd = || EventFd::new(EFD_CLOEXEC).doing("make an eventfd");
-    let (doorbell, notification) = (eventfd()?, eventfd()?);
-    let ends = RingEnds { region, doorbell: doorbell.try_clone().doing("share the doorbell")?, notification };
-    let length = memory.file().metadata().doing("measure the guest's memory")?.len();
-    let length = usize::try_from(length).doing("measure the guest's memory")?;
-    let range = FileRange { address: 0, offset: 0, length };
-    let map = Memory::from_file(memory.file(), &[range]).doing("map the guest's memory")?;
-    let guest = handle.attach_guest(map).doing("attach a guest")?;
+    Ok((RingEnds { region, doorbell: eventfd()?, notification: eventfd()? }, port))
+}
+
+/// Gives a dispatcher a guest with `memory`, a ring, and subchannels `0..count`.
+fn attach(
+    handle: &Handle,
+    memory: &GuestMemory,
+    count: u16,
+    mut device: impl FnMut() -> Box<dyn SubchannelDevice>,
+) -> Measured<RingGuest> {
+    let (ends, port) = ring()?;
+    let (poster, reader) = port.split();
+    let doorbell = ends.doorbell.try_clone().doing("share the doorbell")?;
+    let guest = handle.attach_guest(memory.mapped()?).doing("attach a guest")?;
     let ring = handle.attach_ring(guest, ends).doing("attach a ring")?;
     for number in 0..count {
         let options = SubchannelOptions::new(number);

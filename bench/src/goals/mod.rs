@@ -2,6 +2,7 @@
 //! The goals: which sides are compared, and what is wanted of their ratio.
 
 pub mod p1;
+pub mod p12;
 pub mod p2;
 pub mod p3;
 
@@ -142,7 +143,8 @@ pub fn run(options: &Peers) -> Measured<()> {
     let setting = Setting { options, placement, quiet };
     let mut report = Report::new(Machine::look(), setting.placement, options);
     print!("{}", report.head());
-    let goals: [(Goal, Measure); 3] = [(Goal::P1, p1::measure), (Goal::P2, p2::measure), (Goal::P3, p3::measure)];
+    let goals: [(Goal, Measure); 4] =
+        [(Goal::P1, p1::measure), (Goal::P2, p2::measure), (Goal::P3, p3::measure), (Goal::P12, p12::measure)];
     for (goal, measure) in goals {
         if options.wants(goal) {
             let mut rows = measure(&setting)?;
