@@ -168,9 +168,9 @@ impl Latencies {
 pub struct Counters {
     /// Descriptors taken.
     pub taken: u64,
-    /// Final completions stored.
+    /// Descriptors that came to their end: final completions, stored or not.
     pub finals: u64,
-    /// Finals that could not be stored because their ring was fenced or gone; the ledger still has them.
+    /// Of these, finals that could not be stored because their ring was fenced or gone; the ledger still has them.
     pub unstored: u64,
     /// Starts taken.
     pub starts: u64,

@@ -166,8 +166,9 @@ impl Answers for RingAnswers<'_> {
             }
             _ => self.counters.others += 1,
         }
+        let a_final = u64::from(answer.kind == CompletionKind::Final);
         if !self.ring.stores() {
-            self.counters.unstored += 1;
+            self.counters.unstored += a_final;
             return;
         }
         let now = self.moment.now;
@@ -195,7 +196,7 @@ impl Answers for RingAnswers<'_> {
         }
         if self.ring.port.stage(completion, answer.extension.as_ref()).is_err() {
             // Room was set aside when the descriptor was taken, so only a guest that moved its head back can bring us here.
-            self.counters.unstored += 1;
+            self.counters.unstored += a_final;
         }
     }
 
