@@ -11,7 +11,10 @@ need python3 python3
 need strace strace
 need setpriv util-linux
 need taskset util-linux
+need s390x-linux-gnu-gcc gcc-s390x-linux-gnu
+need qemu-s390x-static qemu-user-static
 [ -e /usr/include/stdio.h ] || packages+=(libc6-dev)
+[ -e /usr/s390x-linux-gnu/include/stdio.h ] || packages+=(libc6-dev-s390x-cross)
 if [ "${#packages[@]}" -gt 0 ]; then
     sudo=""
     [ "$(id -u)" -eq 0 ] || sudo=sudo

@@ -18,6 +18,9 @@ tools/count-crates.sh fctl-ringabi 5
 step "memory model: the shipped ring code, and each weakened variant of it"
 tools/weaken.py
 
+step "a big-endian guest"
+tools/check-big-endian.sh
+
 step "release build"
 cargo build --release --workspace --quiet
 
