@@ -84,6 +84,12 @@ pub trait Engine {
     /// A slot has at most one operation in flight; a second one is refused with `EBUSY` as its result.
     fn submit(&mut self, slot: SlotId, operation: Operation);
 
+    /// As [`submit`](Self::submit), for an operation on a file that makes whoever submits it wait for its end
+    /// ([`Volume::waits`](crate::volume::Volume::waits)): somebody else does the waiting.
+    fn submit_aside(&mut self, slot: SlotId, operation: Operation) {
+        self.submit(slot, operation);
+    }
+
     /// Asks for the slot's operation to be cancelled. That is a hint: the operation ends by itself in any case, perhaps with all its
     /// bytes moved, and only then are the segments free.
     fn cancel(&mut self, slot: SlotId);

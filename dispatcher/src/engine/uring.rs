@@ -5,7 +5,7 @@ use super::uring_setup::{set_up, UringError};
 use super::wakeup::Wakeup;
 use super::{Engine, Operation, OperationResult, Segments, SlotId};
 use io_uring::squeue::Entry;
-use io_uring::{cqueue, opcode, types, IoUring};
+use io_uring::{cqueue, opcode, squeue, types, IoUring};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
@@ -44,6 +44,8 @@ struct Slot {
     owner: Option<u32>,
     generation: u32,
     in_flight: bool,
+    /// The kernel is not to try it on this thread.
+    aside: bool,
     cancel_asked: bool,
     /// When this operation was first seen to be in the kernel by [`UringEngine::overdue`]; 0 before.
     seen_at: u64,
@@ -225,7 +227,8 @@ impl UringEngine {
                 .build(),
             Operation::Sync { file } => opcode::Fsync::new(types::Fd(file)).flags(types::FsyncFlags::DATASYNC).build(),
         };
-        Some(entry.user_data(token(KIND_OPERATION, slot.generation, index.into())))
+        let flags = if slot.aside { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
+        Some(entry.flags(flags).user_data(token(KIND_OPERATION, slot.generation, index.into())))
     }
 
     /// Moves what is staged into the kernel's queue, cancels first.
@@ -392,8 +395,14 @@ impl Engine for UringEngine {
         }
         entry.operation = Some(operation);
         entry.in_flight = true;
+        entry.aside = false;
         self.flying += 1;
         self.staged.push_back(slot.0);
+    }
+
+    fn submit_aside(&mut self, slot: SlotId, operation: Operation) {
+        self.submit(slot, operation);
+        self.slots[usize::from(slot.0)].aside = true;
     }
 
     fn cancel(&mut self, slot: SlotId) {

@@ -66,6 +66,7 @@ pub struct Volume {
     options: VolumeOptions,
     file: OwnedFd,
     direct: Option<Direct>,
+    waits: bool,
     /// Which initiator has reserved the volume; 0 is none.
     reserved_by: AtomicU32,
 }
@@ -105,6 +106,13 @@ impl Volume {
     #[inline]
     pub fn is_durable(&self) -> bool {
         self.options.durability == Durability::Writethrough
+    }
+
+    /// True if io_uring would let the thread that submits an operation wait for its end, instead of taking it aside. So it is with FUSE: the file
+    /// can be polled, which the kernel takes for a promise not to block, and a server that does not answer would hold up everybody.
+    #[inline]
+    pub fn waits(&self) -> bool {
+        self.waits
     }
 
     /// The operation that reads at byte `offset` into `segments`.

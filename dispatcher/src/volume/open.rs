@@ -3,9 +3,10 @@
 
 use super::lock::{lock, LockError, Sharing};
 use super::{Cache, Direct, Volume, VolumeError, VolumeOptions, BLOCK_BYTES};
+use rustix::event::epoll;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags};
 use rustix::io::Errno;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::atomic::AtomicU32;
 
@@ -53,8 +54,9 @@ impl Volume {
             Cache::Buffered => None,
             Cache::Direct => Some(open_direct(path, &file, access)?),
         };
+        let waits = can_be_polled(file.as_fd());
         let name = path.display().to_string();
-        Ok(Self { name, bytes, options, file, direct, reserved_by: AtomicU32::new(0) })
+        Ok(Self { name, bytes, options, file, direct, waits, reserved_by: AtomicU32::new(0) })
     }
 }
 
@@ -78,6 +80,14 @@ fn open_direct(path: &Path, file: &OwnedFd, access: OFlags) -> Result<Direct, Vo
         _ => USUAL_ALIGNMENT,
     };
     Ok(Direct { file: direct, alignment })
+}
+
+/// Whether the file has a poll operation: of plain files and block devices only those of FUSE do.
+fn can_be_polled(file: BorrowedFd<'_>) -> bool {
+    let added = epoll::create(epoll::CreateFlags::CLOEXEC)
+        .and_then(|watch| epoll::add(&watch, file, epoll::EventData::new_u64(0), epoll::EventFlags::IN));
+    // Where that cannot be found out, "yes" only costs time.
+    added != Err(Errno::PERM)
 }
 
 fn check_kind(path: &Path, mode: u32) -> Result<(), VolumeError> {

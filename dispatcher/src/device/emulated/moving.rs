@@ -242,7 +242,11 @@ impl<U: ControlUnit> Emulated<U> {
         };
         self.moving.step = step;
         self.phase = Phase::InFlight;
-        cx.engine.submit(slot, operation);
+        if volume.waits() {
+            cx.engine.submit_aside(slot, operation);
+        } else {
+            cx.engine.submit(slot, operation);
+        }
     }
 
     /// The operation in the kernel has ended; nobody wants to stop.
