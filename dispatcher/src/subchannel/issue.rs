@@ -51,7 +51,8 @@ impl Subchannel {
             Phase::Idle if self.has(SP) && !self.has(X) => {
                 Some(if self.stacked.is_some() { Function::RefuseStart } else { Function::Start })
             }
-            Phase::Idle if self.stacked.is_some() && !self.has(FCTL | X) => Some(Function::PresentStacked),
+            // While it is disabled the device keeps it.
+            Phase::Idle if self.stacked.is_some() && !self.has(FCTL | X) && self.operational => Some(Function::PresentStacked),
             // A resume that came before the suspension lets the program go on at once: the activity bits never said "suspended".
             Phase::Suspended if self.has(RP | SCHA) => Some(Function::Resume),
             _ => None,
