@@ -43,6 +43,8 @@ impl Subchannel {
             return;
         }
         if self.has(HP) {
+            // The device has its sense no more, so it goes with the status of the halt.
+            self.keep_sense(sense);
             return self.halted(status, false, answers);
         }
         let Some(start) = self.start.take() else {
@@ -65,11 +67,16 @@ impl Subchannel {
         self.word0 = (self.word0 & !ACTL) | activity | stctl;
         self.ccw_address = status.ccw_address;
         self.status = word2(status) | pending_pci;
+        self.keep_sense(sense);
+        self.final_with_status(start, answers);
+    }
+
+    /// Sense that goes with the status which is being stored.
+    fn keep_sense(&mut self, sense: Option<Sense>) {
         if let Some(sense) = sense {
             self.word0 |= EXTENDED;
             self.sense = Some(sense);
         }
-        self.final_with_status(start, answers);
     }
 
     pub(super) fn halted<R: Answers>(&mut self, status: &Status, device_active: bool, answers: &mut R) {
