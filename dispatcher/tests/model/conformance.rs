@@ -741,6 +741,69 @@ fn item_52_condition_codes_in_order_and_before_the_status() {
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Ends that come late, and device end apart from channel end: no items of their own, but rules that the items stand on
+
+/// The end was on its way when the clear was accepted; it comes before the clear is issued, or after.
+#[test]
+fn the_late_end_of_a_start_that_was_cleared_is_nobodys() {
+    for issued in [false, true] {
+        let mut machine = active();
+        assert_eq!(machine.csch(), 0);
+        if issued {
+            assert_eq!(machine.issue(), Some(Function::Clear));
+        }
+        machine.end(CE | DE, SubchannelStatus::empty());
+        machine.event(DeviceEvent::Secondary(Status { device: DE, ..Status::default() }));
+        assert_eq!(machine.interruptions(), [0; 0]);
+        assert_eq!(machine.tsch(), (1, [0x0000_1100, 0, 0]));
+        assert_eq!(machine.issue(), (!issued).then_some(Function::Clear), "told once");
+        assert_eq!(machine.fates(Disposition::AbsorbedByClear), [0; 0], "its pages are still in use");
+        machine.event(DeviceEvent::Cleared);
+        assert_eq!(machine.fates(Disposition::AbsorbedByClear), [1]);
+        assert_eq!(machine.interruptions(), [0x11]);
+        assert_eq!((machine.tsch(), machine.tsch().0), ((0, [0x0000_1001, 0, 0]), 1));
+    }
+    // Channel end was taken, the clear is accepted, device end comes.
+    let mut machine = device_active();
+    machine.interruptions();
+    assert_eq!(machine.csch(), 0);
+    machine.event(DeviceEvent::Secondary(Status { device: DE, ..Status::default() }));
+    assert_eq!(machine.interruptions(), [0; 0]);
+    assert_eq!(machine.tsch(), (1, [0x0000_1100, 0, 0]));
+    assert_eq!(machine.issue(), Some(Function::Clear));
+}
+
+#[test]
+fn a_device_end_after_channel_end_is_an_interruption_of_its_own() {
+    let device_end = DeviceEvent::Secondary(Status { device: DE, ..Status::default() });
+    let mut machine = device_active();
+    machine.interruptions();
+    assert_eq!(machine.control(), 0x0080_0040);
+    machine.event(device_end);
+    assert_eq!(machine.interruptions(), [0x11]);
+    assert_eq!((machine.tsch(), machine.tsch().0), ((0, [0x0080_0003, 0x1008, 0x0400_0000]), 1));
+    assert_eq!(machine.control() & 0x7FFF, 0);
+    // Channel end was not taken yet: device end joins it.
+    let mut machine = active();
+    machine.end(CE, SubchannelStatus::empty());
+    machine.event(device_end);
+    assert_eq!(machine.interruptions(), [0x11]);
+    assert_eq!((machine.tsch(), machine.tsch().0), ((0, [0x0080_4007, 0x1008, 0x0C00_0000]), 1));
+}
+
+#[test]
+fn a_start_that_waits_for_device_end_is_all_the_guest_hears_of_it() {
+    let mut machine = device_active();
+    assert_eq!(machine.ssch(&orb(0x12)), 0);
+    assert_eq!((machine.control(), machine.issue()), (0x0080_4440, None));
+    machine.interruptions();
+    machine.event(DeviceEvent::Secondary(Status { device: DE, ..Status::default() }));
+    assert_eq!(machine.interruptions(), [0; 0]);
+    assert_eq!(machine.tsch(), (1, [0x0080_4400, 0, 0]));
+    assert_eq!(machine.issue(), Some(Function::Start));
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
 // Unsolicited status
 
 #[test]
