@@ -70,7 +70,11 @@ impl Subchannel {
                 self.phase = Phase::Running;
             }
             Function::Resume => {
-                self.word0 = (self.word0 & !(RP | SUSP)) | SCHA | DEVA;
+                // If the guest never saw it suspended, a resume that is pending now was accepted since then: it is for the next suspension.
+                if self.has(SUSP) {
+                    self.word0 &= !(RP | SUSP);
+                }
+                self.word0 |= SCHA | DEVA;
                 self.phase = Phase::Running;
             }
             Function::Halt => self.phase = Phase::Halting,
