@@ -254,6 +254,8 @@ impl Reactor {
                 finals_of_turn: &mut self.finals_of_turn,
             };
             entry.subchannel.deliver(&mut answers);
+            // Status that is taken may have kept other status from being presented.
+            self.queues.enqueue(index, entry);
             if entry.subchannel.has_undelivered() {
                 self.queues.undelivered.push_back(index);
             } else {
