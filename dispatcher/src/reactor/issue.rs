@@ -239,8 +239,9 @@ impl Reactor {
         any
     }
 
-    /// Offers status again that had found no room.
-    pub(super) fn deliver_waiting(&mut self) {
+    /// Offers status again that had found no room. True if the guest was told something.
+    pub(super) fn deliver_waiting(&mut self) -> bool {
+        let mut told = false;
         for _ in 0..self.queues.undelivered.len() {
             let Some(index) = self.queues.undelivered.pop_front() else { break };
             let Some(entry) = self.subchannels.get_mut(index) else { continue };
@@ -259,8 +260,10 @@ impl Reactor {
             if entry.subchannel.has_undelivered() {
                 self.queues.undelivered.push_back(index);
             } else {
+                told = true;
                 entry.queued &= !queued::UNDELIVERED;
             }
         }
+        told
     }
 }

@@ -136,7 +136,7 @@ impl Reactor {
         }
         productive |= self.reap();
         if !self.queues.undelivered.is_empty() {
-            self.deliver_waiting();
+            productive |= self.deliver_waiting();
         }
         if productive {
             self.publish();
