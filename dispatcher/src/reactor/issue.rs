@@ -187,8 +187,10 @@ impl Reactor {
             counters: &mut self.counters,
             finals_of_turn: &mut self.finals_of_turn,
         };
-        while let Some(event) = self.events.pop() {
-            let sense = match &event {
+        let mut next = 0;
+        while let Some(event) = self.events.get(next) {
+            next += 1;
+            let sense = match event {
                 DeviceEvent::Ended(status)
                     if status.device.contains(DeviceStatus::UNIT_CHECK) && entry.subchannel.wants_concurrent_sense() =>
                 {
@@ -196,8 +198,9 @@ impl Reactor {
                 }
                 _ => None,
             };
-            entry.subchannel.event(&event, sense, &mut answers);
+            entry.subchannel.event(event, sense, &mut answers);
         }
+        self.events.clear();
         if !entry.subchannel.device_busy() {
             if let Some(slot) = entry.slot.take() {
                 self.engine.release(slot);
