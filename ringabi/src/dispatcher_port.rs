@@ -90,6 +90,12 @@ impl<M: WordMemory> DispatcherPort<M> {
         self.submissions.advance();
     }
 
+    /// How many descriptors are there, looking at `most` at most. One that breaks the protocol counts: taking it will tell.
+    #[inline]
+    pub fn ready(&self, most: u64) -> u64 {
+        self.submissions.ready(most)
+    }
+
     /// True if no descriptor is waiting.
     #[inline]
     pub fn is_empty(&self) -> bool {
