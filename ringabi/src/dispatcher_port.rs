@@ -134,6 +134,12 @@ impl<M: WordMemory> DispatcherPort<M> {
         self.completions.stage(words).map_err(|_| completion)
     }
 
+    /// Says that about `count` completions will be staged soon: a hint that brings their lines here.
+    #[inline]
+    pub fn expect(&self, count: u64) {
+        self.completions.expect(count);
+    }
+
     /// Makes all staged completions visible; true if there were any.
     #[inline]
     pub fn publish(&mut self) -> bool {

@@ -36,6 +36,10 @@ pub trait WordMemory {
     /// Writes the body of a slot: `entry[1..]` to the words `index + 1 .. index + N`. Word `index` is left alone.
     fn store_body<const N: usize>(&self, index: usize, entry: &[u64; N]);
 
+    /// Says that a word will be written soon, so that its cache line can be brought here meanwhile. Changes nothing; an index past the end is ignored.
+    #[inline(always)]
+    fn prefetch_write(&self, _index: usize) {}
+
     /// A full fence: no later load may be satisfied before earlier stores are visible. Used between "publish" and "is the
     /// other side asleep?", and between "I am asleep" and "is there anything left?".
     fn full_fence(&self);
@@ -143,6 +147,17 @@ mod mapped {
             let slot = &self.words()[index..index + N];
             for (word, shared) in entry.iter().zip(slot).skip(1) {
                 shared.store(word.to_le(), Ordering::Relaxed);
+            }
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[inline(always)]
+        fn prefetch_write(&self, index: usize) {
+            // The intrinsic becomes `prefetchw` only where that is asked of all processors; without it the line would come here shared.
+            if let Some(word) = self.words().get(index) {
+                // SAFETY: a prefetch is a hint. It reads and writes nothing that a program could see and faults at no address, and a processor that
+                // does not know `prefetchw` takes it for a no-operation. So it is no access in the sense of `new` either.
+                unsafe { core::arch::asm!("prefetchw [{}]", in(reg) word.as_ptr(), options(nostack, preserves_flags, readonly)) };
             }
         }
 

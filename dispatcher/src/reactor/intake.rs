@@ -55,6 +55,8 @@ impl Reactor {
         let Some(ring) = self.rings.get(place) else { return Ok(()) };
         // One look at the ring for the whole turn: what is posted meanwhile is the next turn's.
         let ready = ring.port.ready(u64::from(budget));
+        // Most of them end within this turn.
+        ring.port.expect(ready);
         while u64::from(*count) < ready {
             let Some(ring) = self.rings.get_mut(place) else { break };
             let Some(descriptor) = ring.port.peek()? else { break };
