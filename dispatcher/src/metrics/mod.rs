@@ -4,8 +4,9 @@
 //! Recorders belong to a reactor. A reader asks for them by the control mailbox and gets the filled recorder, while the reactor goes
 //! on with the spare: no lock, and the data path never waits.
 //!
-//! Quantisation: the reactor reads the clock once per stage and *turn*, so all instructions of a turn share their stamps; histograms keep two significant
-//! digits (1 %).
+//! Quantisation: the reactor reads the clock once per stage and *turn*, so all instructions of a turn share their stamps; and what is issued in the turn
+//! that took it has one stamp for both, so *taken-issued* tells how long a start waited in its subchannel, in whole turns. Histograms keep two
+//! significant digits (1 %).
 
 use fctl_ringabi::Operation;
 use hdrhistogram::Histogram;

@@ -125,8 +125,9 @@ impl Reactor {
     pub fn turn(&mut self, budget: u32) -> bool {
         let mut productive = !self.mailbox.is_empty() && self.read_mailbox();
         productive |= self.run_timers();
-        productive |= self.intake(budget.min(MOST_PER_RING_AND_TURN));
-        productive |= self.issue();
+        let took = self.intake(budget.min(MOST_PER_RING_AND_TURN));
+        productive |= took;
+        productive |= self.issue(took);
         if self.engine.wants_enter() {
             if let Err(error) = self.engine.enter_turn(None) {
                 tracing::error!(%error, "io_uring does not take operations");

@@ -173,6 +173,9 @@ impl Answers for RingAnswers<'_> {
         }
         let now = self.moment.now;
         let taken = answer.owed.taken;
+        // Zero says that it never was issued; what was, in the turn that took it, has the same stamp.
+        let issued_after = if answer.issued == 0 { 0 } else { after(answer.issued, taken).max(1) };
+        let ended_after = after(now, taken).max(issued_after);
         let completion = Completion {
             kind: answer.kind as u8,
             cc: answer.cc,
@@ -184,12 +187,7 @@ impl Answers for RingAnswers<'_> {
             scsw: answer.scsw,
             code: answer.code,
             turn: self.moment.turn,
-            times: StageTimes {
-                taken,
-                issued_after: if answer.issued == 0 { 0 } else { after(answer.issued, taken) },
-                completed_after: after(now, taken),
-                delivered_after: after(now, taken),
-            },
+            times: StageTimes { taken, issued_after, completed_after: ended_after, delivered_after: ended_after },
         };
         if !answer.owed.flags.contains(DescriptorFlags::NO_NOTIFICATION) {
             self.ring.notify_wanted = true;
