@@ -179,7 +179,7 @@ impl<M: WordMemory> Poster<M> {
     ///
     /// # Errors
     /// The ring is full in one of the two senses, fenced, or broken; nothing was written.
-    #[inline]
+    #[inline(always)]
     pub fn stage(&mut self, descriptor: &Descriptor) -> Result<(), PostError> {
         let cost = charge(descriptor.flags);
         let limit = self.credit.limit(descriptor.operation);
@@ -300,7 +300,7 @@ impl<M: WordMemory> CompletionReader<M> {
     ///
     /// # Errors
     /// A lap from nowhere: the dispatcher is broken.
-    #[inline]
+    #[inline(always)]
     pub fn take(&mut self) -> Result<Option<(Completion, Option<Extension>)>, Violation> {
         let index = self.extensions.word(self.completions.position());
         let Some(words) = self.completions.peek()? else {
@@ -309,14 +309,7 @@ impl<M: WordMemory> CompletionReader<M> {
         };
         let completion = Completion::from_words(&words);
         let announced = CompletionFlags::IRB_EXTENSION.union(CompletionFlags::SCHIB_EXTENSION);
-        let extension = if !completion.flags.intersects(announced) {
-            None
-        } else {
-            let memory = self.completions.memory();
-            let mut words = [memory.load(index, Ordering::Relaxed); 8];
-            memory.load_body(index, &mut words);
-            Extension::from_words(completion.flags, &words)
-        };
+        let extension = if !completion.flags.intersects(announced) { None } else { self.extension(index, completion.flags) };
         if matches!(completion.kind(), Some(CompletionKind::Final | CompletionKind::Accepted)) {
             self.released = self.released.wrapping_add(1);
         }
@@ -325,6 +318,16 @@ impl<M: WordMemory> CompletionReader<M> {
             self.release_credit();
         }
         Ok(Some((completion, extension)))
+    }
+
+    /// Kept out of line: few completions have one, and all would pay for it.
+    #[cold]
+    #[inline(never)]
+    fn extension(&self, index: usize, flags: CompletionFlags) -> Option<Extension> {
+        let memory = self.completions.memory();
+        let mut words = [memory.load(index, Ordering::Relaxed); 8];
+        memory.load_body(index, &mut words);
+        Extension::from_words(flags, &words)
     }
 
     /// Credit follows the slots: who posts on it must not meet a completion ring that is still full.
