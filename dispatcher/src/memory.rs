@@ -13,6 +13,64 @@ use vm_memory::{
     MmapRegion,
 };
 
+/// The largest region of a map, where nearly all addresses lie: `first` is its first guest address, `base` that byte in this process.
+#[derive(Clone, Copy, Debug)]
+struct MainRegion {
+    first: u64,
+    length: u64,
+    base: NonNull<u8>,
+}
+
+// SAFETY: the pointer is only a place in a mapping, which `Memory::map` keeps alive and which no thread owns; what lies there is read and written
+// by volatile access alone.
+unsafe impl Send for MainRegion {}
+// SAFETY: as above; nothing in it is ever changed.
+unsafe impl Sync for MainRegion {}
+
+impl MainRegion {
+    fn of(map: &GuestMemoryMmap<()>) -> Option<Self> {
+        let region = map.iter().max_by_key(|region| region.len())?;
+        Some(Self { first: region.start_addr().0, length: region.len(), base: NonNull::new(region.as_ptr())? })
+    }
+
+    /// Where a range lies in this process, if it is wholly inside.
+    #[inline]
+    fn find(&self, address: u64, length: usize) -> Option<NonNull<u8>> {
+        let offset = address.checked_sub(self.first)?;
+        if offset >= self.length || length as u64 > self.length - offset {
+            return None;
+        }
+        // SAFETY: the offset is at most the length of the mapping that `base` begins.
+        Some(unsafe { self.base.add(usize::try_from(offset).ok()?) })
+    }
+}
+
+/// Copies bytes that others may change meanwhile, each read once; aligned words and half-words in one access.
+///
+/// # Safety
+/// `from` must be valid for reads of as many bytes as `to` has.
+#[inline]
+unsafe fn copy_out(from: NonNull<u8>, to: &mut [u8]) {
+    let mut done = 0;
+    while let Some(rest) = to.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        // SAFETY: what is done lies within the bytes that are valid (contract of this function).
+        let at = unsafe { from.add(done) };
+        done += if let (true, Some(eight)) = (at.cast::<u64>().is_aligned(), rest.first_chunk_mut()) {
+            // SAFETY: aligned, and as many bytes as are left to copy are valid: eight at least.
+            *eight = unsafe { at.cast::<u64>().read_volatile() }.to_ne_bytes();
+            eight.len()
+        } else if let (true, Some(four)) = (at.cast::<u32>().is_aligned(), rest.first_chunk_mut()) {
+            // SAFETY: as above, with four.
+            *four = unsafe { at.cast::<u32>().read_volatile() }.to_ne_bytes();
+            four.len()
+        } else {
+            // SAFETY: as above, with one.
+            rest[0] = unsafe { at.read_volatile() };
+            1
+        };
+    }
+}
+
 /// A guest address range that is not (wholly) inside the guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("guest address {address:#x}, length {length}, is not inside the guest's memory")]
@@ -48,12 +106,16 @@ pub struct MapError {
 #[derive(Clone, Debug)]
 pub struct Memory {
     map: Arc<GuestMemoryMmap<()>>,
+    /// What lies in it is found by a comparison; the map has to search, about 130 instructions
+    /// for each CCW (measured with 4 KiB reads: ×1.11).
+    main: Option<MainRegion>,
 }
 
 impl Memory {
     /// Takes a memory map of `vm-memory`. The mappings live as long as any clone of this.
     pub fn new(map: Arc<GuestMemoryMmap<()>>) -> Self {
-        Self { map }
+        let main = MainRegion::of(&map);
+        Self { map, main }
     }
 
     /// Maps ranges of a memory file as a guest's memory.
@@ -92,6 +154,11 @@ impl Memory {
     /// The range is not wholly inside the guest's memory.
     #[inline]
     pub fn fetch_into(&self, address: u64, copy: &mut [u8]) -> Result<(), OutsideMemory> {
+        if let Some(from) = self.in_main(address, copy.len()) {
+            // SAFETY: `in_main` found the whole range in a mapping that `self.map` keeps alive.
+            unsafe { copy_out(from, copy) };
+            return Ok(());
+        }
         let outside = OutsideMemory { address, length: copy.len() as u64 };
         self.map.read_slice(copy, GuestAddress(address)).map_err(|_| outside)
     }
@@ -120,6 +187,11 @@ impl Memory {
         NonNull::new(slice.ptr_guard_mut().as_ptr())
     }
 
+    #[inline]
+    fn in_main(&self, address: u64, length: usize) -> Option<NonNull<u8>> {
+        self.main.as_ref()?.find(address, length)
+    }
+
     /// True if the whole range is inside the guest's memory.
     #[inline]
     pub fn contains(&self, address: u64, length: u64) -> bool {
@@ -132,6 +204,9 @@ impl Memory {
     /// The range is not wholly inside the guest's memory; nothing was added.
     #[inline]
     pub fn segments(&self, address: u64, length: usize, segments: &mut Segments) -> Result<usize, OutsideMemory> {
+        if let Some(start) = self.in_main(address, length) {
+            return Ok(if segments.push(Segment { address: start, length }) { length } else { 0 });
+        }
         let outside = OutsideMemory { address, length: length as u64 };
         // The common case, one region, needs one look-up.
         if let Ok(slice) = self.map.get_slice(GuestAddress(address), length) {
