@@ -285,10 +285,15 @@ impl Subchannel {
         answers.post(&answer);
     }
 
-    /// True if status is pending that could not be delivered for want of room, or (held mode) that the guest could not be told of.
+    /// True if status is pending that could not be delivered for want of room, or (held mode) that the guest could not be told of. That of a
+    /// suspended program which is being halted is delivered with the halt's: taken alone it would end the halt (reference: "What TSCH clears").
     #[inline]
     pub fn has_undelivered(&self) -> bool {
-        self.has(X) && (self.mode == StatusMode::Delivered || !self.told)
+        self.has(X)
+            && match self.mode {
+                StatusMode::Delivered => !self.has(HP),
+                StatusMode::Held => !self.told,
+            }
     }
 
     /// Tries again to deliver status that is pending for want of room.
