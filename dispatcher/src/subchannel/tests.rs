@@ -121,6 +121,8 @@ fn the_bits_of_word_0_have_none_in_common() {
         assert_ne!(*one, 0);
         assert!(bits[..at].iter().all(|other| one & other == 0), "{one:#010x}");
     }
+    let echo = Scsw::from_orb(&Orb::from_words([u32::MAX; 3])).control_word();
+    assert_eq!(echo & bits.iter().sum::<u32>(), 0, "the echo of an ORB has none of them");
     let together = [0x7000, 0x0FE0, 0x001F, 0x0307_7FFF];
     assert_eq!([FCTL, ACTL, STCTL, bits.iter().sum()], together);
 }
@@ -227,6 +229,65 @@ fn which_functions_need_no_device() {
         machine.subchannel.perform_here(function, &mut machine.log);
     }
     assert_eq!((machine.told(), machine.subchannel.device_busy()), (vec![], true));
+}
+
+#[test]
+fn nothing_is_issued_twice_or_unasked() {
+    let mut halting = active(HELD);
+    halting.does(Instruction::Halt, 8);
+    halting.issues(Function::Halt, 600);
+    assert_eq!(halting.subchannel.next_function(), None);
+    // The device is forgetting a cancelled program when the next function is accepted: first things first.
+    let mut forgetting = suspended(HELD);
+    assert_eq!(forgetting.subchannel.next_function(), None, "nobody resumed it");
+    forgetting.does(Instruction::Cancel, 8);
+    forgetting.issues(Function::Clear, 600);
+    forgetting.does(Instruction::Halt, 9);
+    assert_eq!(forgetting.subchannel.next_function(), None);
+    forgetting.event(DeviceEvent::Cleared);
+    forgetting.issues(Function::Halt, 700);
+    // Stacked status waits until what is pending is taken, and until nothing is in progress.
+    let mut stacked = machine(HELD);
+    stacked.attention();
+    stacked.attention();
+    assert_eq!((stacked.told().len(), stacked.subchannel.next_function()), (1, None));
+    stacked.does(Instruction::Test, 1);
+    stacked.issues(Function::PresentStacked, 800);
+    assert_eq!((stacked.told().len(), stacked.control()), (2, 0x0011));
+}
+
+#[test]
+fn activity_that_is_said_twice_stays() {
+    let mut machine = active(HELD);
+    machine.subchannel.issued(Function::Start, 501);
+    assert_eq!(machine.control(), S | SCHA | DEVA);
+    let mut machine = suspended(HELD);
+    assert_eq!(machine.control(), S | SUSP);
+    machine.event(DeviceEvent::Suspended(status(DeviceStatus::empty())));
+    assert_eq!(machine.control(), S | SUSP);
+}
+
+/// The suspension crossed the halt: the halt's status is the next thing told.
+#[test]
+fn a_suspension_under_a_pending_halt_is_not_told() {
+    let mut machine = machine(HELD);
+    machine.does(Instruction::Start(&orb().with_control(OrbControl::SUSPEND)), 7);
+    machine.issues(Function::Start, 500);
+    machine.does(Instruction::Halt, 8);
+    machine.event(DeviceEvent::Suspended(status(DeviceStatus::empty())));
+    assert_eq!((machine.told(), machine.control()), (vec![], S | H | HP | SCHA | DEVA));
+    machine.issues(Function::Halt, 600);
+    machine.event(DeviceEvent::Halted(status(DeviceStatus::empty())));
+    assert_eq!((machine.told().len(), machine.control()), (2, S | H | X));
+}
+
+/// No device refuses what it has begun; one that does leaves a refusal and nothing of what it told before.
+#[test]
+fn a_refusal_replaces_what_was_pending() {
+    let mut machine = active(HELD);
+    machine.event(DeviceEvent::InitialStatus(status(DeviceStatus::empty())));
+    machine.event(DeviceEvent::Refused { deferred_cc: 1, status: status(DeviceStatus::BUSY) });
+    assert_eq!((machine.control(), machine.subchannel.word0 & DEFERRED_CC), (S | SP | A | X, 0x0100_0000));
 }
 
 #[test]
@@ -410,6 +471,13 @@ fn concurrent_sense_is_in_the_status_it_belongs_to_and_in_no_other() {
     machine.unit_check(Some(sense));
     machine.does(Instruction::Clear, 8);
     assert_eq!(machine.subchannel.sense, None);
+    // What is presented after a stop is not taken for its status either.
+    let mut machine = active(HELD);
+    machine.unit_check(Some(sense));
+    machine.subchannel.stop(&mut machine.log);
+    machine.attention();
+    machine.does(Instruction::Test, 8);
+    assert_eq!(machine.taken().last().unwrap().extension, Some(plain));
 }
 
 /// The subchannel is being taken away: everybody gets a final, nobody a status.
