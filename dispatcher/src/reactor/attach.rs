@@ -3,7 +3,7 @@
 
 use super::ring::{Ring, RingAnswers, State, Waiter};
 use super::table::{Entry, Guest};
-use super::{Reactor, LOOK_AGAIN, MOST_PER_RING_AND_TURN};
+use super::{Reactor, MOST_PER_RING_AND_TURN};
 use crate::device::SubchannelDevice;
 use crate::memory::Memory;
 use crate::region::Region;
@@ -11,8 +11,12 @@ use crate::subchannel::{StatusMode, Subchannel};
 use fctl_ringabi::arch::SubsystemId;
 use fctl_ringabi::{DispatcherPort, HeaderError, Violation};
 use std::os::fd::AsRawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use vmm_sys_util::eventfd::EventFd;
+
+/// How long, and for how many turns, the last notification of a ring that goes may be in the kernel.
+const PATIENCE_WITH_A_NOTIFICATION: Duration = Duration::from_secs(3);
+const LOOKS_AT_A_NOTIFICATION: u32 = 16;
 
 /// A guest that is attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -330,13 +334,15 @@ impl Reactor {
         }
     }
 
-    /// A ring that goes waits for its last notification alone. The guest can block that (by a full eventfd), so it is given up after a while.
+    /// A ring that goes waits for its last notification alone. The guest can block that (by a full eventfd), so it is given up after a while: in time,
+    /// and in looks, because a thread that was not run has not waited. An honest guest's must not be cancelled: nobody would wake it again.
     fn hurry_notification(&mut self, place: u32) {
+        let given = !self.engine.has_staged();
         let Some(ring) = self.rings.get_mut(place) else { return };
-        let now = Instant::now();
-        let since = *ring.waits_for_notification.get_or_insert(now);
-        if now.saturating_duration_since(since) >= LOOK_AGAIN {
-            ring.waits_for_notification = Some(now);
+        let (since, looks) = ring.waits_for_notification.get_or_insert((Instant::now(), 0));
+        *looks += u32::from(given);
+        if *looks >= LOOKS_AT_A_NOTIFICATION && since.elapsed() >= PATIENCE_WITH_A_NOTIFICATION {
+            ring.waits_for_notification = None;
             self.engine.cancel_notify(place);
         }
     }

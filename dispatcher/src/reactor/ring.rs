@@ -39,8 +39,8 @@ pub(super) struct Ring {
     pub(super) notification_outstanding: bool,
     /// Something was published while a notification was outstanding: the guest may have gone to sleep again before it.
     pub(super) notify_again: bool,
-    /// Since when a ring that goes has waited for its notification alone.
-    pub(super) waits_for_notification: Option<Instant>,
+    /// Since when a ring that goes has waited for its notification alone, and how often it was looked at since.
+    pub(super) waits_for_notification: Option<(Instant, u32)>,
     /// The doorbell is watched; false once the watch has ended for good.
     pub(super) watched: bool,
     pub(super) notify_wanted: bool,
