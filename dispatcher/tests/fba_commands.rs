@@ -314,7 +314,10 @@ fn a_direct_volume_reads_and_writes_what_is_aligned_and_what_is_not() {
         let start = usize::try_from(start).unwrap();
         assert_eq!(disk.get(address, 4096), (start..start + 8).flat_map(block).collect::<Vec<_>>());
         let (Operation::Read { file, .. }, _) = disk.engine.log.pop().unwrap() else { panic!("a read") };
-        assert_eq!(file == direct_file, is_direct);
+        // What a sink is to store comes into a buffer, which is aligned wherever the guest wants it.
+        if is_direct || !through_sink() {
+            assert_eq!(file == direct_file, is_direct);
+        }
         let [define, locate] = disk.locate(5, 40, 8);
         assert_status(disk.run_program(&[define, locate, ccw(0x41, 0, 4096, address)]), ENDED, NONE, 2, 0);
         assert_eq!(

@@ -3,20 +3,20 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses its own part of this")]
 
 mod engine;
+mod memory;
 mod toy;
 
 use fctl_dispatcher::device::emulated::{ControlUnit, Emulated, ENDED_WELL, ENDED_WITH_CHECK};
 use fctl_dispatcher::device::fba::{Fba, FbaUnit};
 use fctl_dispatcher::device::{DeviceContext, DeviceEvent, Events, Status, SubchannelDevice};
 use fctl_dispatcher::engine::SlotId;
-use fctl_dispatcher::memory::Memory;
 use fctl_dispatcher::volume::{Volume, VolumeOptions};
 use fctl_ringabi::arch::{Ccw, CcwFlags, DeviceStatus, Orb, SubchannelStatus};
 use std::ops::Range;
 use std::sync::Arc;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend, GuestMemoryMmap, GuestMemoryRegion};
 
 pub use engine::MockEngine;
+pub use memory::{through_sink, GuestMemory, Writer};
 pub use toy::{toy, toy_with, Toy};
 
 pub const CD: u8 = 0x80;
@@ -51,8 +51,7 @@ pub fn ccw(command: u8, flags: u8, count: u16, address: u32) -> Ccw {
 
 /// What stands before a device: memory, engine, and the events it gave.
 pub struct Machine<U> {
-    map: Arc<GuestMemoryMmap<()>>,
-    memory: Memory,
+    pub guest: GuestMemory,
     pub engine: MockEngine,
     pub device: Emulated<U>,
     pub events: Vec<DeviceEvent>,
@@ -63,29 +62,19 @@ pub struct Machine<U> {
 
 impl<U: ControlUnit> Machine<U> {
     pub fn new(device: Emulated<U>) -> Self {
-        let regions = [
-            (GuestAddress(0), usize::try_from(FIRST_END).unwrap()),
-            (GuestAddress(FIRST_END), 1 << 20),
-            (GuestAddress(APART.start), 1 << 20),
-        ];
-        let map = Arc::new(GuestMemoryMmap::from_ranges(&regions).unwrap());
-        let guest = map
-            .iter()
-            .map(|region| {
-                let start = map.get_host_address(region.start_addr()).unwrap().addr();
-                start..start + usize::try_from(region.len()).unwrap()
-            })
-            .collect();
-        let engine = MockEngine::new(guest);
-        let memory = Memory::new(map.clone());
-        Self { map, memory, engine, device, events: Vec::new(), timer: None, calls: 0 }
+        Self::with_memory(device, GuestMemory::new(through_sink()))
+    }
+
+    pub fn with_memory(device: Emulated<U>, guest: GuestMemory) -> Self {
+        let engine = MockEngine::new(guest.host_ranges(), !guest.memory.is_direct());
+        Self { guest, engine, device, events: Vec::new(), timer: None, calls: 0 }
     }
 
     fn call(&mut self, act: impl FnOnce(&mut Emulated<U>, &mut DeviceContext<'_>)) {
         let mut events = Events::default();
         let mut cx = DeviceContext {
             now: 7,
-            memory: &self.memory,
+            memory: &self.guest.memory,
             events: &mut events,
             engine: &mut self.engine,
             slot: Some(SlotId::new(0)),
@@ -102,13 +91,11 @@ impl<U: ControlUnit> Machine<U> {
     }
 
     pub fn put(&self, address: u32, bytes: &[u8]) {
-        self.map.write_slice(bytes, GuestAddress(u64::from(address))).unwrap();
+        self.guest.put(u64::from(address), bytes);
     }
 
     pub fn get(&self, address: u32, length: usize) -> Vec<u8> {
-        let mut bytes = vec![0; length];
-        self.map.read_slice(&mut bytes, GuestAddress(u64::from(address))).unwrap();
-        bytes
+        self.guest.get(u64::from(address), length)
     }
 
     /// Stores a format-1 program at [`PROGRAM`].

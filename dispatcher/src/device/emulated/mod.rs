@@ -6,7 +6,9 @@
 //! [`Limits::ccws_per_call`] CCWs (through the timer) and goes on in the next turn.
 //!
 //! Data goes straight between the volume and guest memory: the storage areas of a command's data-chained CCWs are gathered into the engine
-//! slot's segments, one operation per *piece* of at most [`Limits::stop_grain`] bytes. Halt and clear act between pieces; with a piece in the
+//! slot's segments, one operation per *piece* of at most [`Limits::stop_grain`] bytes. Where the guest's memory has a
+//! [`Sink`](crate::memory::Sink), a read fills a buffer of the device instead, which is as large as one piece and made by the first read; what the
+//! operation has moved goes to the sink when the kernel has ended it, and what was stopped does not go there at all. Halt and clear act between pieces; with a piece in the
 //! kernel they ask for its cancellation and are answered when it has really ended.
 //!
 //! # What differs from a channel
@@ -18,6 +20,8 @@
 
 mod area;
 mod control_unit;
+mod gather;
+mod landing;
 mod moving;
 mod program;
 mod scratch;
@@ -31,9 +35,9 @@ use crate::engine::OperationResult;
 use crate::memory::Memory;
 use area::Range;
 use fctl_ringabi::arch::{DeviceStatus, Orb, SubchannelStatus};
+use landing::Landing;
 use moving::Moving;
 use program::{Chaining, Fetched, Program, ProgramCheck};
-use scratch::Scratch;
 
 /// How much of one program is done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +81,7 @@ enum Stop {
 
 /// An emulated device: a control unit behind the interpreter of channel programs.
 ///
-/// It owns memory that the kernel may be writing (for skipped input), so, like every device, it is dropped only when no operation of its
+/// It owns memory that the kernel may be writing (for skipped input, and for what a sink is to store), so, like every device, it is dropped only when no operation of its
 /// slot is in the kernel.
 pub struct Emulated<U> {
     unit: U,
@@ -87,7 +91,7 @@ pub struct Emulated<U> {
     program: Program,
     moving: Moving,
     bytes: UnitBytes,
-    scratch: Scratch,
+    landing: Landing,
 }
 
 impl<U: ControlUnit> Emulated<U> {
@@ -111,7 +115,7 @@ impl<U: ControlUnit> Emulated<U> {
             program: Program::none(),
             moving: Moving::nothing(),
             bytes: [0; MOST_UNIT_BYTES],
-            scratch: Scratch::new(),
+            landing: Landing::new(),
         }
     }
 
@@ -328,6 +332,7 @@ impl<U: ControlUnit> SubchannelDevice for Emulated<U> {
         if self.phase != Phase::InFlight {
             return;
         }
+        self.landing.ended();
         // A stop that was asked for is performed even if the operation moved all its bytes.
         if let Some(stop) = self.stop.take() {
             self.stopped(cx, stop);

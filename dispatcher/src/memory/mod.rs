@@ -3,73 +3,27 @@
 //!
 //! It is reached through `vm-memory`, never as a slice of bytes. What is fetched is copied once and only the copy is looked at; what
 //! the kernel reads and writes is named by address and length ([`Segment`]).
+//!
+//! Data comes *from* the guest always directly: the kernel reads guest pages. Data *for* the guest goes one of three ways:
+//! * *direct*: the kernel, and for a few bytes the dispatcher, writes guest pages;
+//! * *logged* ([`Memory::with_dirty_log`]): the same, and what was changed is told before the completion is visible;
+//! * *through a sink* ([`Memory::through_sink`]): the kernel fills a private buffer of the device, and what has arrived there is given to
+//!   the embedder's writer, range by range. Nothing but the ring itself is then stored by the dispatcher.
+
+mod main_region;
+mod mapping;
+mod stores;
+
+pub use mapping::{FileRange, HostRange, HostRangeError, MapError};
+pub(crate) use stores::Stores;
+pub use stores::{DirtyLog, Sink};
 
 use crate::engine::{Segment, Segments};
-use std::fs::File;
+use main_region::{copy_out, MainRegion};
+use std::any::Any;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use vm_memory::{
-    Bytes, FileOffset, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _, GuestRegionMmap,
-    MmapRegion,
-};
-
-/// The largest region of a map, where nearly all addresses lie: `first` is its first guest address, `base` that byte in this process.
-#[derive(Clone, Copy, Debug)]
-struct MainRegion {
-    first: u64,
-    length: u64,
-    base: NonNull<u8>,
-}
-
-// SAFETY: the pointer is only a place in a mapping, which `Memory::map` keeps alive and which no thread owns; what lies there is read and written
-// by volatile access alone.
-unsafe impl Send for MainRegion {}
-// SAFETY: as above; nothing in it is ever changed.
-unsafe impl Sync for MainRegion {}
-
-impl MainRegion {
-    fn of(map: &GuestMemoryMmap<()>) -> Option<Self> {
-        let region = map.iter().max_by_key(|region| region.len())?;
-        Some(Self { first: region.start_addr().0, length: region.len(), base: NonNull::new(region.as_ptr())? })
-    }
-
-    /// Where a range lies in this process, if it is wholly inside.
-    #[inline]
-    fn find(&self, address: u64, length: usize) -> Option<NonNull<u8>> {
-        let offset = address.checked_sub(self.first)?;
-        if offset >= self.length || length as u64 > self.length - offset {
-            return None;
-        }
-        // SAFETY: the offset is at most the length of the mapping that `base` begins.
-        Some(unsafe { self.base.add(usize::try_from(offset).ok()?) })
-    }
-}
-
-/// Copies bytes that others may change meanwhile, each read once; aligned words and half-words in one access.
-///
-/// # Safety
-/// `from` must be valid for reads of as many bytes as `to` has.
-#[inline]
-unsafe fn copy_out(from: NonNull<u8>, to: &mut [u8]) {
-    let mut done = 0;
-    while let Some(rest) = to.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        // SAFETY: what is done lies within the bytes that are valid (contract of this function).
-        let at = unsafe { from.add(done) };
-        done += if let (true, Some(eight)) = (at.cast::<u64>().is_aligned(), rest.first_chunk_mut()) {
-            // SAFETY: aligned, and as many bytes as are left to copy are valid: eight at least.
-            *eight = unsafe { at.cast::<u64>().read_volatile() }.to_ne_bytes();
-            eight.len()
-        } else if let (true, Some(four)) = (at.cast::<u32>().is_aligned(), rest.first_chunk_mut()) {
-            // SAFETY: as above, with four.
-            *four = unsafe { at.cast::<u32>().read_volatile() }.to_ne_bytes();
-            four.len()
-        } else {
-            // SAFETY: as above, with one.
-            rest[0] = unsafe { at.read_volatile() };
-            1
-        };
-    }
-}
+use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _};
 
 /// A guest address range that is not (wholly) inside the guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -81,27 +35,6 @@ pub struct OutsideMemory {
     pub length: u64,
 }
 
-/// A piece of a memory file that a guest sees as its memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FileRange {
-    /// Guest address of the first byte.
-    pub address: u64,
-    /// Offset in the file.
-    pub offset: u64,
-    /// Length in bytes.
-    pub length: usize,
-}
-
-/// A range cannot be mapped.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot map {} bytes from offset {} as guest memory at {:#x}: {source}", range.length, range.offset, range.address)]
-pub struct MapError {
-    /// The range.
-    pub range: FileRange,
-    /// What stands in the way.
-    pub source: Box<dyn std::error::Error + Send + Sync>,
-}
-
 /// The memory of one guest, as the dispatcher sees it. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Memory {
@@ -109,32 +42,50 @@ pub struct Memory {
     /// What lies in it is found by a comparison; the map has to search, about 130 instructions
     /// for each CCW (measured with 4 KiB reads: ×1.11).
     main: Option<MainRegion>,
+    stores: Stores,
+    /// Keeps mappings alive that `map` does not own.
+    _owner: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Memory {
     /// Takes a memory map of `vm-memory`. The mappings live as long as any clone of this.
     pub fn new(map: Arc<GuestMemoryMmap<()>>) -> Self {
         let main = MainRegion::of(&map);
-        Self { map, main }
+        Self { map, main, stores: Stores::Direct, _owner: None }
     }
 
-    /// Maps ranges of a memory file as a guest's memory.
-    ///
-    /// # Errors
-    /// A range is empty, overlaps another, or cannot be mapped.
-    pub fn from_file(file: &File, ranges: &[FileRange]) -> Result<Self, MapError> {
-        let mut regions = Vec::with_capacity(ranges.len());
-        for &range in ranges {
-            let error = |source: Box<dyn std::error::Error + Send + Sync>| MapError { range, source };
-            let file = file.try_clone().map_err(|source| error(source.into()))?;
-            let mapping = MmapRegion::from_file(FileOffset::new(file, range.offset), range.length);
-            let mapping = mapping.map_err(|source| error(source.into()))?;
-            let region = GuestRegionMmap::new(mapping, GuestAddress(range.address));
-            regions.push(region.ok_or_else(|| error("it reaches past the end of the address space".into()))?);
+    /// The same memory, stored into by `sink` alone.
+    #[must_use]
+    pub fn through_sink(self, sink: Arc<dyn Sink>) -> Self {
+        Self { stores: Stores::Sink(sink), ..self }
+    }
+
+    /// The same memory, stored into directly; `log` is told what was changed. Takes the place of a sink, which knows by itself. What the dispatcher
+    /// stores into a ring in guest memory is not told: treat a ring's pages as changed always.
+    #[must_use]
+    pub fn with_dirty_log(self, log: Arc<dyn DirtyLog>) -> Self {
+        Self { stores: Stores::Logged(log), ..self }
+    }
+
+    /// True if the kernel may store into guest pages. If not, a device must have the kernel store into memory of its own, and
+    /// [`store`](Self::store) what arrives there.
+    #[inline]
+    pub fn is_direct(&self) -> bool {
+        !matches!(self.stores, Stores::Sink(_))
+    }
+
+    /// Says that the kernel may have stored into a range of guest memory. To be called by a device when the operation has ended, before it tells
+    /// the end of the start; what goes through [`store`](Self::store) is noted by itself.
+    #[inline]
+    pub fn mark_dirty(&self, address: u64, length: u64) {
+        if let Stores::Logged(log) = &self.stores {
+            log.mark(address, length);
         }
-        let first = ranges.first().copied().unwrap_or_default();
-        let map = GuestMemoryMmap::from_regions(regions).map_err(|source| MapError { range: first, source: source.into() })?;
-        Ok(Self::new(Arc::new(map)))
+    }
+
+    #[inline]
+    pub(crate) fn stores(&self) -> &Stores {
+        &self.stores
     }
 
     /// Copies `N` bytes out of the guest's memory, each byte read once.
@@ -163,17 +114,24 @@ impl Memory {
         self.map.read_slice(copy, GuestAddress(address)).map_err(|_| outside)
     }
 
-    /// Copies bytes into the guest's memory.
+    /// Copies bytes into the guest's memory, or has the sink do it.
     ///
     /// # Errors
-    /// The range is not wholly inside the guest's memory; nothing past its end was written.
+    /// The range is not wholly inside the guest's memory, nothing past its end was written; or the sink says so.
     #[inline]
     pub fn store(&self, address: u64, bytes: &[u8]) -> Result<(), OutsideMemory> {
         let outside = OutsideMemory { address, length: bytes.len() as u64 };
         if !self.contains(address, outside.length) {
             return Err(outside);
         }
-        self.map.write_slice(bytes, GuestAddress(address)).map_err(|_| outside)
+        match &self.stores {
+            Stores::Sink(_) if bytes.is_empty() => return Ok(()),
+            Stores::Sink(sink) => return sink.store(address, bytes),
+            Stores::Direct | Stores::Logged(_) => {}
+        }
+        let stored = self.map.write_slice(bytes, GuestAddress(address)).map_err(|_| outside);
+        self.mark_dirty(address, outside.length);
+        stored
     }
 
     /// How many bytes of memory the guest has.
@@ -195,7 +153,8 @@ impl Memory {
     /// True if the whole range is inside the guest's memory.
     #[inline]
     pub fn contains(&self, address: u64, length: u64) -> bool {
-        usize::try_from(length).is_ok_and(|length| self.map.check_range(GuestAddress(address), length))
+        usize::try_from(length)
+            .is_ok_and(|length| self.in_main(address, length).is_some() || self.map.check_range(GuestAddress(address), length))
     }
 
     /// Adds the range to `segments`. Returns how many bytes were added: fewer than `length` only when the list is full.
