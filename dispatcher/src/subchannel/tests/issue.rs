@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Issue: nothing twice, nothing unasked.
+
+use super::*;
+
+#[test]
+fn which_functions_need_no_device() {
+    let here = [Function::HaltUnissued, Function::RefuseStart, Function::PresentStacked];
+    let device = [Function::Clear, Function::Halt, Function::Start, Function::Resume];
+    assert!(here.into_iter().all(Function::is_performed_here) && !device.into_iter().any(Function::is_performed_here));
+    let mut machine = active(HELD);
+    for function in device {
+        machine.subchannel.perform_here(function, &mut machine.log);
+    }
+    assert_eq!((machine.told(), machine.subchannel.device_busy()), (vec![], true));
+}
+
+#[test]
+fn nothing_is_issued_twice_or_unasked() {
+    let mut halting = active(HELD);
+    halting.does(Instruction::Halt, 8);
+    halting.issues(Function::Halt, 600);
+    assert_eq!(halting.subchannel.next_function(), None);
+    // The device is forgetting a cancelled program when the next function is accepted: first things first.
+    let mut forgetting = suspended(HELD);
+    assert_eq!(forgetting.subchannel.next_function(), None, "nobody resumed it");
+    forgetting.does(Instruction::Cancel, 8);
+    forgetting.issues(Function::Clear, 600);
+    forgetting.does(Instruction::Halt, 9);
+    assert_eq!(forgetting.subchannel.next_function(), None);
+    forgetting.event(DeviceEvent::Cleared);
+    forgetting.issues(Function::Halt, 700);
+    // Stacked status waits until what is pending is taken, and until nothing is in progress.
+    let mut stacked = machine(HELD);
+    stacked.attention();
+    stacked.attention();
+    assert_eq!((stacked.told().len(), stacked.subchannel.next_function()), (1, None));
+    stacked.does(Instruction::Test, 1);
+    stacked.issues(Function::PresentStacked, 800);
+    assert_eq!((stacked.told().len(), stacked.control()), (2, 0x0011));
+}
+
+#[test]
+fn activity_that_is_said_twice_stays() {
+    let mut machine = active(HELD);
+    machine.subchannel.issued(Function::Start, 501);
+    assert_eq!(machine.control(), S | SCHA | DEVA);
+    let mut machine = suspended(HELD);
+    assert_eq!(machine.control(), S | SUSP);
+    machine.event(DeviceEvent::Suspended(status(DeviceStatus::empty())));
+    assert_eq!(machine.control(), S | SUSP);
+}
