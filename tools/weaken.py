@@ -9,18 +9,13 @@ that is not needed: both end with a non-zero exit.
 Usage: tools/weaken.py [part of a weakening's description]
 """
 
-import os
-import pathlib
-import re
-import shutil
-import subprocess
 import sys
-import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target")).resolve()
-WORK = ROOT / "target" / "weaken"
-SECONDS = 600  # for one build and run of the tests, on a loaded machine too; one that hangs has noticed nothing
+sys.dont_write_bytecode = True  # of the module beside this script
+
+import mutation
+
+WORKSHOP = mutation.Workshop("weaken", ["ringabi"], "fctl-ringabi", options=["--release"], flags="--cfg loom")
 
 # Description, file, the text as it ships, the text that replaces it, the test that should notice (tried first).
 WEAKENINGS = [
@@ -155,83 +150,17 @@ WEAKENINGS = [
     ),
 ]
 
-PASSED = re.compile(r"^test (\S+) \.\.\. ok$", re.MULTILINE)
-FAILED = re.compile(r"^test (\S+) \.\.\. FAILED$", re.MULTILINE)
 
-
-def copy_workspace():
-    """A workspace of the one crate, with the versions of the whole one."""
-    shutil.rmtree(WORK, ignore_errors=True)
-    # With new times of modification: else cargo takes what the last weakening of an earlier run has built for up to date.
-    shutil.copytree(ROOT / "ringabi", WORK / "ringabi", copy_function=shutil.copyfile)
-    manifest = (ROOT / "Cargo.toml").read_text()
-    for key in ("members", "default-members"):
-        manifest, found = re.subn(rf"^{key} = \[[^\]]*\]$", f'{key} = ["ringabi"]', manifest, flags=re.MULTILINE)
-        if found != 1:
-            sys.exit(f"Cargo.toml: {key} stands there {found} times, once is expected")
-    (WORK / "Cargo.toml").write_text(manifest)
-    shutil.copy(ROOT / "Cargo.lock", WORK)
-
-
-def cargo(*arguments):
-    environment = dict(os.environ, CARGO_TARGET_DIR=str(TARGET / "weaken-build"), RUST_BACKTRACE="0")
-    environment["RUSTFLAGS"] = (environment.get("RUSTFLAGS", "") + " --cfg loom -Awarnings").strip()
-    command = ["cargo", "test", "--offline", "--quiet", "-p", "fctl-ringabi", "--test", "loom", "--release", *arguments]
-    try:
-        return subprocess.run(
-            command, cwd=WORK, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS
-        )
-    except subprocess.TimeoutExpired as expired:
-        text = expired.stdout.decode() if isinstance(expired.stdout, bytes) else expired.stdout or ""
-        return subprocess.CompletedProcess(command, None, text)
-
-
-def run(*arguments):
-    """Runs the tests: (whether all passed, the names of those that failed, the output)."""
-    ended = cargo("--", "--format=pretty", *arguments)
-    return ended.returncode == 0 and bool(PASSED.search(ended.stdout)), FAILED.findall(ended.stdout), ended.stdout
-
-
-def weaken(name, file, shipped, weakened, test):
-    """Applies one weakening, runs the tests, puts the sources back. Returns (caught, what to print)."""
-    path = WORK / "ringabi" / "src" / file
-    source = path.read_text()
-    if (found := source.count(shipped)) != 1:
-        return False, f"NOT APPLIED: its text stands {found} times in {file}, once is expected"
-    path.write_text(source.replace(shipped, weakened))
-    try:
-        built = cargo("--no-run")
-        if built.returncode != 0:
-            return False, "NOT COMPILED:\n" + built.stdout
-        _, failed, _ = run("--exact", test)
-        if not failed:
-            _, failed, _ = run()
-        if not failed:
-            return False, "NOT CAUGHT"
-        return True, "caught by test " + ", ".join(failed)
-    finally:
-        path.write_text(source)
+def weaken(_, file, shipped, weakened, test):
+    with WORKSHOP.changed([(f"ringabi/src/{file}", shipped, weakened)]):
+        failed = WORKSHOP.test("loom", test).failed or WORKSHOP.test("loom").failed
+        return bool(failed), "caught by test " + ", ".join(sorted(failed)) if failed else "NOT CAUGHT"
 
 
 def main():
-    wanted = sys.argv[1] if len(sys.argv) > 1 else ""
-    chosen = [weakening for weakening in WEAKENINGS if wanted in weakening[0]]
-    if not chosen:
-        sys.exit(f"no weakening is described by {wanted!r}; there are: " + "; ".join(weakening[0] for weakening in WEAKENINGS))
-    copy_workspace()
-    passed, failed = 0, 0
-    begin = time.monotonic()
-    good, broken, output = run()
-    if not good:
-        sys.exit(f"unmodified: the tests do not pass ({', '.join(broken) or 'no test ran'})\n{output}")
-    print(f"unmodified: all tests pass ({time.monotonic() - begin:.0f} s)", flush=True)
-    passed += 1
-    for weakening in chosen:
-        caught, text = weaken(*weakening)
-        passed, failed = passed + caught, failed + (not caught)
-        print(f"weakened: {weakening[0]} → {text}", flush=True)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed else 0
+    chosen = mutation.choose(WEAKENINGS, "weakening")
+    WORKSHOP.open({"loom": []})
+    return mutation.report("weakened", chosen, weaken)
 
 
 if __name__ == "__main__":
