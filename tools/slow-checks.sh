@@ -18,6 +18,15 @@ tools/count-crates.sh fctl-ringabi 5
 step "memory model: the shipped ring code, and each weakened variant of it"
 tools/weaken.py
 
+step "the rules of merging: each mutant is killed by the test that is named for it"
+tools/mutants.py
+
+step "halts and clears of reads in flight, ten thousand of them; each build that presents a status too soon is found"
+tools/check-stops.sh
+
+step "random comparison with the model, with new seeds"
+tools/check-random.sh 60
+
 step "a big-endian guest"
 tools/check-big-endian.sh
 
