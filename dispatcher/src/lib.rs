@@ -77,6 +77,7 @@ pub mod clock;
 mod control;
 pub mod device;
 pub mod engine;
+pub mod host;
 pub mod memory;
 pub mod metrics;
 mod reactor;

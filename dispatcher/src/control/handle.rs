@@ -4,6 +4,7 @@
 use super::Mailbox;
 use crate::device::SubchannelDevice;
 use crate::engine::EngineCounters;
+use crate::host::HostEnds;
 use crate::memory::Memory;
 use crate::metrics::{Counters, Latencies};
 use crate::reactor::{AttachError, GuestId, Inventory, Reactor, RingEnds, RingId, RingStatus, Stuck, SubchannelOptions};
@@ -80,6 +81,14 @@ impl Handle {
     /// As [`Reactor::attach_ring`].
     pub fn attach_ring(&self, guest: GuestId, ends: RingEnds) -> Result<RingId, ControlError> {
         Ok(self.ask(move |reactor| reactor.attach_ring(guest, ends))??)
+    }
+
+    /// Attaches the ring of a [`HostRing`](crate::host::HostRing).
+    ///
+    /// # Errors
+    /// As [`Reactor::attach_host_ring`].
+    pub fn attach_host_ring(&self, guest: GuestId, ends: HostEnds) -> Result<RingId, ControlError> {
+        Ok(self.ask(move |reactor| reactor.attach_host_ring(guest, ends))??)
     }
 
     /// Attaches a subchannel with its device to its home ring.

@@ -5,6 +5,7 @@ use super::ring::{Ring, RingAnswers, State, Waiter};
 use super::table::{Entry, Guest};
 use super::{Reactor, MOST_PER_RING_AND_TURN};
 use crate::device::SubchannelDevice;
+use crate::host::HostEnds;
 use crate::memory::Memory;
 use crate::region::Region;
 use crate::subchannel::{StatusMode, Subchannel};
@@ -132,6 +133,18 @@ impl Reactor {
         let place = self.rings.insert(Ring::new(port, guest.0, ends.doorbell, ends.notification));
         self.engine.watch(place, doorbell);
         Ok(RingId(place))
+    }
+
+    /// Attaches the ring of a [`HostRing`](crate::host::HostRing).
+    ///
+    /// # Errors
+    /// There is no such guest.
+    pub fn attach_host_ring(&mut self, guest: GuestId, ends: HostEnds) -> Result<RingId, AttachError> {
+        let ring = self.attach_ring(guest, ends.ends)?;
+        if let Some(entry) = self.rings.get_mut(ring.0) {
+            entry.host = Some(ends.side);
+        }
+        Ok(ring)
     }
 
     /// Attaches a subchannel with its device to its home ring.
@@ -272,6 +285,9 @@ impl Reactor {
         ring.state = State::Fenced;
         ring.violation = Some(violation);
         ring.port.fence(violation.fence_reason());
+        if let Some(host) = &ring.host {
+            host.leave();
+        }
         self.counters.fenced += 1;
         // A guest that sleeps would never learn of it.
         self.notify(place);

@@ -211,6 +211,9 @@ impl Reactor {
                 continue;
             }
             published = true;
+            if let Some(host) = &mut ring.host {
+                host.published();
+            }
             if core::mem::take(&mut ring.notify_wanted) {
                 self.notify(place);
             }
@@ -229,7 +232,7 @@ impl Reactor {
         let Some(ring) = self.rings.get_mut(place) else { return };
         if ring.notification_outstanding {
             ring.notify_again = true;
-        } else if ring.port.must_notify() {
+        } else if ring.must_notify() {
             ring.notification_outstanding = true;
             self.counters.notifications += 1;
             self.engine.notify(place, std::os::fd::AsRawFd::as_raw_fd(&ring.notification));

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! An attached ring, and how answers get into it.
 
+use crate::host::HostSide;
 use crate::metrics::{Counters, Latencies, Series, Stage};
 use crate::region::RegionWords;
 use crate::subchannel::{Answer, Answers};
@@ -32,6 +33,8 @@ pub(super) struct Waiter {
 /// A ring pair that is being served.
 pub(super) struct Ring {
     pub(super) port: DispatcherPort<RegionWords>,
+    /// The embedder itself is the guest of this ring.
+    pub(super) host: Option<HostSide>,
     pub(super) guest: u32,
     pub(super) state: State,
     pub(super) doorbell: EventFd,
@@ -60,6 +63,7 @@ impl Ring {
         let has_clock = port.header().sizes().clock == ClockId::Monotonic;
         Self {
             port,
+            host: None,
             guest,
             state: State::Serving,
             doorbell,
@@ -81,6 +85,15 @@ impl Ring {
     #[inline]
     pub(super) fn serving(&self) -> bool {
         matches!(self.state, State::Serving)
+    }
+
+    /// To be asked after publishing: true if the guest wants to be notified now.
+    #[inline]
+    pub(super) fn must_notify(&mut self) -> bool {
+        match &self.host {
+            None => self.port.must_notify(),
+            Some(host) => host.claim(self.port.memory()),
+        }
     }
 
     #[inline]
@@ -189,9 +202,10 @@ impl Answers for RingAnswers<'_> {
             turn: self.moment.turn,
             times: StageTimes { taken, issued_after, completed_after: ended_after, delivered_after: ended_after },
         };
-        if !answer.owed.flags.contains(DescriptorFlags::NO_NOTIFICATION) {
-            self.ring.notify_wanted = true;
-        }
+        self.ring.notify_wanted |= match &mut self.ring.host {
+            None => !answer.owed.flags.contains(DescriptorFlags::NO_NOTIFICATION),
+            Some(host) => host.staged(answer),
+        };
         if self.ring.port.stage(completion, answer.extension.as_ref()).is_err() {
             // Room was set aside when the descriptor was taken, so only a guest that moved its head back can bring us here.
             self.counters.unstored += a_final;

@@ -1,0 +1,361 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The embedder's end of a host ring.
+
+use super::meeting::Meeting;
+use super::side::{ends_at_acceptance, HostSide};
+use crate::clock;
+use crate::reactor::RingEnds;
+use crate::region::{sealed_memory_file, Region, RegionError, RegionWords};
+use fctl_ringabi::{
+    Completion, CompletionKind, CompletionReader, Descriptor, DescriptorFlags, Disposition, Extension, GuestPort, Header,
+    HeaderError, Operation, PostError, Poster, RingSizes, Violation,
+};
+use std::collections::VecDeque;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC};
+
+/// Looks at the ring between two looks at the clock.
+const LOOKS: u32 = 64;
+
+/// How a host ring is set up.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct HostRingOptions {
+    /// Entries of the submission ring: a power of two, at least 8. The completion ring has four times as many, and each instruction that has not ended
+    /// needs one of these. 64 if not said.
+    pub entries: u32,
+    /// The eventfd to be written as notification, for instance the one that injects the guest's interrupt; none: one is made.
+    pub notification: Option<EventFd>,
+    /// How long an instruction may wait to be accepted. 5 seconds if not said.
+    pub limit: Duration,
+    /// How long to poll for that before sleeping, while the reactor is awake. 50 microseconds if not said; zero on a machine with one CPU.
+    pub polling: Duration,
+}
+
+impl Default for HostRingOptions {
+    fn default() -> Self {
+        let alone = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);
+        let polling = if alone { Duration::ZERO } else { Duration::from_micros(50) };
+        Self { entries: 64, notification: None, limit: Duration::from_secs(5), polling }
+    }
+}
+
+/// Why a host ring could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostRingError {
+    /// A size is not accepted.
+    #[error("the host ring cannot be laid out: {0}")]
+    Header(#[from] HeaderError),
+    /// Its memory.
+    #[error("the host ring has no memory: {0}")]
+    Region(#[from] RegionError),
+    /// An eventfd or a memory file.
+    #[error("{what} cannot be made: {source}")]
+    Resource {
+        /// What.
+        what: &'static str,
+        /// The system's answer.
+        source: io::Error,
+    },
+}
+
+/// Why an instruction was not executed, or nothing can be taken.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HostError {
+    /// The dispatcher has stopped, or the ring was detached. What had ended before can still be taken.
+    #[error("the dispatcher does not serve this ring any more")]
+    Stopped,
+    /// It was posted, but not accepted in time: the dispatcher does not run, or the ring is being drained. If it is accepted later, it is executed then;
+    /// its final comes by [`HostRing::take`], without a notification if it ends with its condition code.
+    #[error("the instruction was posted and not accepted within {0:?}")]
+    Late(Duration),
+    /// It was not posted: too many completions wait to be taken.
+    #[error("{0} completions wait to be taken: take them first")]
+    Untaken(usize),
+    /// It was not posted.
+    #[error("the instruction cannot be posted: {0}")]
+    Post(#[from] PostError),
+    /// The ring's memory was changed by somebody.
+    #[error("the ring is broken: {0}")]
+    Violation(#[from] Violation),
+    /// There was no instruction, or it would have ended with a program interruption. [`HostRing::execute`] gives the details.
+    #[error("refused: {disposition:?}, code {code:#06x}")]
+    Refused {
+        /// [`Disposition::ProgramInterruption`] or [`Disposition::DescriptorError`].
+        disposition: Disposition,
+        /// The program-interruption code, or the [`fctl_ringabi::DescriptorError`].
+        code: u16,
+    },
+    /// The doorbell or the notification cannot be written.
+    #[error("an eventfd of the ring cannot be written: {0}")]
+    EventFd(#[from] io::Error),
+}
+
+/// A completion with its extension.
+type Taken = (Completion, Option<Extension>);
+
+/// An instruction that was accepted or refused.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Executed {
+    /// The *accepted* completion: condition code, disposition, program-interruption code.
+    pub accepted: Completion,
+    /// The final completion, if the instruction ended with its condition code: every one but START, HALT and CLEAR with condition code 0, whose
+    /// finals come by [`HostRing::take`]. Here are the SCHIB of STORE and the status of TEST.
+    pub ended: Option<Taken>,
+}
+
+impl Executed {
+    /// The condition code.
+    pub fn condition_code(&self) -> u8 {
+        self.accepted.cc
+    }
+}
+
+/// What the dispatcher gets of a host ring ([`Handle::attach_host_ring`](crate::Handle::attach_host_ring)).
+#[derive(Debug)]
+pub struct HostEnds {
+    pub(crate) ends: RingEnds,
+    pub(crate) side: HostSide,
+}
+
+/// The embedder's end of a ring pair of its own. See the [module](super) for who may use it how.
+#[derive(Debug)]
+pub struct HostRing {
+    poster: Poster<RegionWords>,
+    reader: CompletionReader<RegionWords>,
+    meeting: Arc<Meeting>,
+    doorbell: EventFd,
+    notification: EventFd,
+    /// Completions that came while an instruction waited for its own.
+    kept: VecDeque<Taken>,
+    /// *Accepted* completions still to come of instructions that were given up.
+    late: usize,
+    most: usize,
+    limit: Duration,
+    polling: u64,
+}
+
+impl HostRing {
+    /// Makes the ring, and the end of it that is to be attached.
+    ///
+    /// # Errors
+    /// A size outside what is accepted, or the system has no memory or descriptors.
+    pub fn new(options: HostRingOptions) -> Result<(Self, HostEnds), HostRingError> {
+        let resource = |what| move |source| HostRingError::Resource { what, source };
+        let header = Header::layout(RingSizes::new(options.entries))?;
+        let bytes = header.region_bytes();
+        let file = sealed_memory_file("fctl-host-ring", bytes).map_err(resource("the ring's memory"))?;
+        let region = Region::from_memory_file(&file, 0, bytes)?;
+        header.format(region.words())?;
+        let (poster, reader) = GuestPort::open(region.words().clone())?.split();
+        let eventfd = || EventFd::new(EFD_CLOEXEC).map_err(resource("an eventfd"));
+        let doorbell = eventfd()?;
+        let notification = options.notification.map_or_else(eventfd, Ok)?;
+        let ends = RingEnds {
+            region,
+            doorbell: doorbell.try_clone().map_err(resource("an eventfd"))?,
+            notification: notification.try_clone().map_err(resource("an eventfd"))?,
+        };
+        let meeting = Arc::new(Meeting::default());
+        let side = HostSide::new(Arc::clone(&meeting));
+        let most = header.sizes().completion_entries as usize;
+        let host = Self {
+            poster,
+            reader,
+            meeting,
+            doorbell,
+            notification,
+            kept: VecDeque::with_capacity(2 * most),
+            late: 0,
+            most,
+            limit: options.limit,
+            polling: u64::try_from(options.polling.as_nanos()).unwrap_or(u64::MAX),
+        };
+        Ok((host, HostEnds { ends, side }))
+    }
+
+    /// Executes an instruction and gives its condition code. What ended with it is dropped: for STORE and TEST use [`execute`](Self::execute).
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute); and [`HostError::Refused`].
+    pub fn post(&mut self, descriptor: &Descriptor) -> Result<u8, HostError> {
+        let accepted = self.execute(descriptor)?.accepted;
+        match accepted.disposition() {
+            Some(disposition @ (Disposition::ProgramInterruption | Disposition::DescriptorError)) => {
+                Err(HostError::Refused { disposition, code: accepted.code })
+            }
+            _ => Ok(accepted.cc),
+        }
+    }
+
+    /// Posts an instruction and waits until it is accepted or refused. Polls for a short while if the reactor is awake, then sleeps.
+    ///
+    /// The flag [`DescriptorFlags::ACCEPTED`] is added, and the time posted if there is none. The tag is the caller's: it comes back in the finals.
+    ///
+    /// # Errors
+    /// The dispatcher has stopped, does not run, or the ring has no room; [`HostError`] tells which, and whether the instruction was posted.
+    pub fn execute(&mut self, descriptor: &Descriptor) -> Result<Executed, HostError> {
+        if self.kept.len() > self.most {
+            return Err(HostError::Untaken(self.kept.len()));
+        }
+        if self.meeting.is_gone() {
+            return Err(HostError::Stopped);
+        }
+        let began = clock::now();
+        let mut descriptor = *descriptor;
+        descriptor.flags |= DescriptorFlags::ACCEPTED.bits();
+        if descriptor.posted == 0 {
+            descriptor.posted = began;
+        }
+        let asleep = match self.poster.post(&descriptor) {
+            Err(PostError::CompletionCredit | PostError::SubmissionFull) => {
+                // Taking what is there gives room.
+                self.keep_all()?;
+                self.poster.post(&descriptor)?
+            }
+            posted => posted?,
+        };
+        if asleep {
+            self.doorbell.write(1)?;
+        }
+        let answer = self.wait(began, !asleep)?;
+        let operation = Operation::from_code(descriptor.operation);
+        let ends = operation.is_none_or(|operation| ends_at_acceptance(operation, answer.cc, answer.disposition));
+        if !ends {
+            return Ok(Executed { accepted: answer, ended: None });
+        }
+        // It was published together with the other.
+        while let Some(taken) = self.reader.take()? {
+            if taken.0.kind() == Some(CompletionKind::Final) && taken.0.tag == descriptor.tag {
+                return Ok(Executed { accepted: answer, ended: Some(taken) });
+            }
+            self.keep(taken)?;
+        }
+        Ok(Executed { accepted: answer, ended: None })
+    }
+
+    /// Waits for the *accepted* completion of what was posted last.
+    fn wait(&mut self, began: u64, awake: bool) -> Result<Completion, HostError> {
+        let limit = u64::try_from(self.limit.as_nanos()).unwrap_or(u64::MAX);
+        let polling = if awake { self.polling } else { 0 };
+        let mut passed = 0;
+        loop {
+            // Before the look, so that what was published before it went is seen.
+            let gone = self.meeting.is_gone() || self.poster.fenced().is_some();
+            if let Some(answer) = self.look()? {
+                return Ok(answer);
+            }
+            if gone {
+                return Err(HostError::Stopped);
+            }
+            if passed < polling {
+                for _ in 0..LOOKS {
+                    if !self.reader.is_empty() {
+                        break;
+                    }
+                    std::hint::spin_loop();
+                }
+            } else {
+                let reader = &self.reader;
+                self.meeting.sleep(Duration::from_nanos(limit.saturating_sub(passed)), || reader.is_empty());
+            }
+            passed = clock::now().saturating_sub(began);
+            if passed >= limit {
+                if let Some(answer) = self.look()? {
+                    return Ok(answer);
+                }
+                self.late += 1;
+                return Err(HostError::Late(self.limit));
+            }
+        }
+    }
+
+    /// Takes completions until the awaited one; keeps the others.
+    fn look(&mut self) -> Result<Option<Completion>, HostError> {
+        while let Some(taken) = self.reader.take()? {
+            if taken.0.kind() != Some(CompletionKind::Accepted) {
+                self.keep(taken)?;
+            } else if self.late > 0 {
+                // They come in the order in which they were posted.
+                self.late -= 1;
+            } else {
+                return Ok(Some(taken.0));
+            }
+        }
+        Ok(None)
+    }
+
+    fn keep_all(&mut self) -> Result<(), HostError> {
+        while let Some(taken) = self.reader.take()? {
+            if taken.0.kind() == Some(CompletionKind::Accepted) {
+                self.late = self.late.saturating_sub(1);
+            } else {
+                self.keep(taken)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a completion for [`take`](Self::take), and tells whoever waits for one: the reactor sees it taken, and would not.
+    fn keep(&mut self, taken: Taken) -> Result<(), HostError> {
+        self.kept.push_back(taken);
+        if self.meeting.claim(|| true) {
+            self.notification.write(1)?;
+        }
+        Ok(())
+    }
+
+    /// Takes the next completion: finals of START, HALT and CLEAR, and status that nobody asked for. The order is the order in which they came. Takes
+    /// the wish for a notification back if there is something.
+    ///
+    /// # Errors
+    /// [`HostError::Violation`].
+    pub fn take(&mut self) -> Result<Option<Taken>, HostError> {
+        let mut found = self.kept.pop_front();
+        while found.is_none() {
+            match self.reader.take()? {
+                None => return Ok(None),
+                // Of an instruction that was given up.
+                Some((completion, _)) if completion.kind() == Some(CompletionKind::Accepted) => {
+                    self.late = self.late.saturating_sub(1);
+                }
+                other => found = other,
+            }
+        }
+        if self.meeting.is_wished() {
+            // If the reactor was faster, its notification is on its way.
+            self.meeting.claim(|| true);
+        }
+        Ok(found)
+    }
+
+    /// Asks for one notification as soon as there is something to take. False: there is something already, and no notification comes.
+    ///
+    /// # Errors
+    /// [`HostError::Stopped`] if nothing will ever come.
+    pub fn arm(&mut self) -> Result<bool, HostError> {
+        let gone = self.meeting.is_gone();
+        self.reader.give_back();
+        if self.kept.is_empty() && self.reader.is_empty() && gone {
+            return Err(HostError::Stopped);
+        }
+        if !self.meeting.is_wished() {
+            self.meeting.wish();
+        }
+        if self.kept.is_empty() && self.reader.is_empty() {
+            return Ok(true);
+        }
+        // Who takes the wish first acts on it: the reactor may be about to write.
+        Ok(!self.meeting.claim(|| true))
+    }
+
+    /// The notification: to be waited for, and read, by the event loop that calls [`take`](Self::take).
+    pub fn notification(&self) -> &EventFd {
+        &self.notification
+    }
+}

@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The reactor's side of a host ring.
+
+use super::meeting::Meeting;
+use crate::subchannel::Answer;
+use fctl_ringabi::header::word;
+use fctl_ringabi::{CompletionKind, DescriptorFlags, Disposition, Operation, WordMemory};
+use std::sync::atomic::{fence, Ordering};
+use std::sync::Arc;
+
+/// True for a final whose descriptor ended when it was decided: a poster that waits for *accepted* takes it along.
+pub(super) fn ends_at_acceptance(operation: Operation, cc: u8, disposition: u8) -> bool {
+    let function = matches!(operation, Operation::Start | Operation::Halt | Operation::Clear);
+    let refused = disposition == Disposition::ProgramInterruption as u8 || disposition == Disposition::DescriptorError as u8;
+    !function || cc != 0 || refused
+}
+
+/// What the reactor keeps for a host ring. Dropping it tells the poster that nobody serves the ring.
+#[derive(Debug)]
+pub(crate) struct HostSide {
+    meeting: Arc<Meeting>,
+    /// Completions staged.
+    staged: u64,
+    /// What `staged` was when the last one was staged that somebody else than a waiting poster takes.
+    to_tell: u64,
+    /// *Accepted* completions are staged.
+    accepted: bool,
+}
+
+impl HostSide {
+    pub(super) fn new(meeting: Arc<Meeting>) -> Self {
+        Self { meeting, staged: 0, to_tell: 0, accepted: false }
+    }
+
+    /// An answer was staged. True if it asks for a notification.
+    pub(crate) fn staged(&mut self, answer: &Answer) -> bool {
+        self.staged += 1;
+        let owed = &answer.owed;
+        let awaited = match answer.kind {
+            CompletionKind::Accepted => true,
+            CompletionKind::Final if owed.flags.contains(DescriptorFlags::ACCEPTED) => {
+                ends_at_acceptance(owed.operation, answer.cc, answer.disposition as u8)
+            }
+            _ => false,
+        };
+        self.accepted |= awaited;
+        let tell = !awaited && !owed.flags.contains(DescriptorFlags::NO_NOTIFICATION);
+        if tell {
+            self.to_tell = self.staged;
+        }
+        tell
+    }
+
+    /// What was staged is visible.
+    pub(crate) fn published(&mut self) {
+        if core::mem::take(&mut self.accepted) {
+            self.meeting.wake_poster();
+        }
+    }
+
+    /// True if the notification that was wished for must be sent now: something is there that nobody has taken.
+    pub(crate) fn claim(&self, ring: &impl WordMemory) -> bool {
+        // Pairs with the fence in `Meeting::wish`.
+        fence(Ordering::SeqCst);
+        // Acquire: pairs with the Release of the reader that gives its slots back.
+        self.meeting.claim(|| ring.load(word::CQ_HEAD, Ordering::Acquire) < self.to_tell)
+    }
+
+    /// The ring was fenced: nothing will be accepted any more.
+    pub(crate) fn leave(&self) {
+        self.meeting.leave();
+    }
+}
+
+impl Drop for HostSide {
+    fn drop(&mut self) {
+        self.meeting.leave();
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A dispatcher that stops, is dropped, or does not run while somebody waits for it.
+
+use crate::common::{id, PATIENCE};
+use crate::{attach, memory, start};
+use fctl_dispatcher::device::null::Null;
+use fctl_dispatcher::host::{HostError, HostRing, HostRingOptions};
+use fctl_dispatcher::{Builder, SubchannelOptions};
+use fctl_ringabi::{Descriptor, Operation};
+use rustix::time::{clock_gettime, ClockId};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_dispatcher_that_is_dropped_wakes_who_waits() {
+    for turned in [false, true] {
+        let (mut reactor, _handle) = Builder::default().build().unwrap();
+        let guest = reactor.attach_guest(memory());
+        let (mut host, ends) = HostRing::new(HostRingOptions::default()).unwrap();
+        let ring = reactor.attach_host_ring(guest, ends).unwrap();
+        reactor.attach_subchannel(ring, id(0), SubchannelOptions::new(1), Box::new(Null)).unwrap();
+        if turned {
+            reactor.settle(10);
+            assert!(reactor.prepare_sleep(), "its poster will ring and sleep");
+        }
+        let (posting, begins) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            posting.send(()).unwrap();
+            let error = host.post(&start(0, 1)).unwrap_err();
+            (error, host)
+        });
+        begins.recv().unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        drop(reactor);
+        let (error, mut host) = thread.join().unwrap();
+        assert!(matches!(error, HostError::Stopped), "{error}");
+        assert!(matches!(host.post(&start(0, 2)), Err(HostError::Stopped)));
+        assert!(matches!(host.arm(), Err(HostError::Stopped)));
+    }
+}
+
+#[test]
+fn a_handle_that_is_dropped_under_load_ends_in_stopped_and_leaves_the_finals() {
+    for _ in 0..20 {
+        let handle = Builder::default().spawn().unwrap();
+        let (mut host, _) = attach(&handle, HostRingOptions::default(), vec![Box::new(Null)]);
+        let (going, goes) = mpsc::channel();
+        let thread = std::thread::spawn(move || {
+            let (mut accepted, mut ended) = (0_u64, 0);
+            let error = loop {
+                match host.post(&start(0, 0)) {
+                    Ok(0) => accepted += 1,
+                    Ok(cc) => panic!("condition code {cc}"),
+                    Err(error) => break error,
+                }
+                if accepted == 100 {
+                    going.send(()).unwrap();
+                }
+                while host.take().unwrap().is_some() {
+                    ended += 1;
+                }
+            };
+            while host.take().unwrap().is_some() {
+                ended += 1;
+            }
+            (error, accepted, ended)
+        });
+        goes.recv().unwrap();
+        drop(handle);
+        let (error, accepted, ended) = thread.join().unwrap();
+        assert!(matches!(error, HostError::Stopped), "{error}");
+        // One that was accepted as the dispatcher went may have its final without the poster having seen the other.
+        assert!(ended == accepted || ended == accepted + 1, "{accepted} accepted, {ended} finals");
+    }
+}
+
+fn thread_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+}
+
+#[test]
+fn a_dispatcher_that_does_not_run_costs_no_time_and_is_told_of_in_the_end() {
+    let (mut reactor, _handle) = Builder::default().build().unwrap();
+    let guest = reactor.attach_guest(memory());
+    let mut options = HostRingOptions::default();
+    options.limit = Duration::from_secs(2);
+    let (mut host, ends) = HostRing::new(options).unwrap();
+    let ring = reactor.attach_host_ring(guest, ends).unwrap();
+    reactor.attach_subchannel(ring, id(0), SubchannelOptions::new(1), Box::new(Null)).unwrap();
+    let (began, used) = (Instant::now(), thread_time());
+    let error = host.post(&Descriptor::new(Operation::Store, id(0), 1)).unwrap_err();
+    assert!(matches!(error, HostError::Late(limit) if limit == Duration::from_secs(2)), "{error}");
+    assert!(began.elapsed() >= Duration::from_secs(2));
+    let used = thread_time() - used;
+    assert!(used < Duration::from_millis(500), "it slept: {used:?} of 2 s");
+    assert!(matches!(host.post(&start(0, 2)), Err(HostError::Late(_))));
+    // It runs again: what was posted is executed, and the next instruction gets its own condition code, not theirs.
+    let thread = std::thread::spawn(move || {
+        let cc = host.post(&Descriptor::new(Operation::Test, id(0), 3)).unwrap();
+        (cc, host)
+    });
+    let deadline = Instant::now() + PATIENCE;
+    while !thread.is_finished() {
+        assert!(Instant::now() < deadline);
+        reactor.turn(64);
+    }
+    let (cc, mut host) = thread.join().unwrap();
+    assert_eq!(cc, 1, "the start's status was delivered with its final");
+    let tags: Vec<u64> = std::iter::from_fn(|| host.take().unwrap()).map(|(end, _)| end.tag).collect();
+    assert_eq!(tags, [1, 2]);
+}
