@@ -49,22 +49,8 @@ MUTANTS = [
         [
             (
                 "reactor/issue.rs",
-                "        for _ in 0..self.queues.clears.len() {\n"
-                "            let Some(index) = self.queues.clears.pop_front() else { break };\n"
-                "            self.perform(index, queued::CLEAR);\n"
-                "        }\n"
-                "        for _ in 0..self.queues.halts.len() {\n"
-                "            let Some(index) = self.queues.halts.pop_front() else { break };\n"
-                "            self.perform(index, queued::HALT);\n"
-                "        }\n",
-                "        for _ in 0..self.queues.halts.len() {\n"
-                "            let Some(index) = self.queues.halts.pop_front() else { break };\n"
-                "            self.perform(index, queued::HALT);\n"
-                "        }\n"
-                "        for _ in 0..self.queues.clears.len() {\n"
-                "            let Some(index) = self.queues.clears.pop_front() else { break };\n"
-                "            self.perform(index, queued::CLEAR);\n"
-                "        }\n",
+                "        self.pass_of_stops(queued::CLEAR);\n        self.pass_of_stops(queued::HALT);\n",
+                "        self.pass_of_stops(queued::HALT);\n        self.pass_of_stops(queued::CLEAR);\n",
             )
         ],
         "merge::in_one_turn_clears_go_out_first_then_halts_then_starts",
@@ -370,7 +356,7 @@ MUTANTS = [
             (
                 "reactor/issue.rs",
                 "            // Status that is taken may have kept other status from being presented.\n"
-                "            self.queues.enqueue(index, entry);\n",
+                "            queues.enqueue(index, entry);\n",
                 "",
             )
         ],

@@ -261,18 +261,10 @@ impl Completion {
     }
 
     /// As words of a slot, with lap zero.
-    #[inline]
+    #[inline(always)]
     pub fn to_words(&self) -> CompletionWords {
-        let mut status = [0; 16];
-        status[..Scsw::SIZE].copy_from_slice(&self.scsw.to_bytes());
-        status[12..14].copy_from_slice(&self.code.to_le_bytes());
-        let (low, high) = status.split_at(8);
-        let mut halves = [0; 2];
-        for (half, bytes) in halves.iter_mut().zip([low, high]) {
-            let mut eight = [0; 8];
-            eight.copy_from_slice(bytes);
-            *half = u64::from_le_bytes(eight);
-        }
+        // The SCSW keeps its big-endian bytes: word for word, not byte by byte through memory.
+        let [control, ccw_address, status] = self.scsw.to_words().map(|word| u64::from(word.swap_bytes()));
         [
             u64::from(self.kind) << 32
                 | u64::from(self.cc) << 40
@@ -280,8 +272,8 @@ impl Completion {
                 | u64::from(self.flags.bits()) << 56,
             u64::from(self.subsystem) | u64::from(self.intparm) << 32,
             self.tag,
-            halves[0],
-            halves[1],
+            control | ccw_address << 32,
+            status | u64::from(self.code) << 32,
             self.times.taken,
             u64::from(self.times.issued_after) | u64::from(self.times.completed_after) << 32,
             u64::from(self.times.delivered_after) | u64::from(self.turn) << 32,

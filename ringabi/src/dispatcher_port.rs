@@ -115,7 +115,7 @@ impl<M: WordMemory> DispatcherPort<M> {
     ///
     /// # Errors
     /// The completion comes back when there is no [`room`](Self::room).
-    #[inline]
+    #[inline(always)]
     pub fn stage(&mut self, completion: Completion, extension: Option<&Extension>) -> Result<(), Completion> {
         let slot_position = self.completions.position();
         let mut words = completion.to_words();

@@ -109,6 +109,22 @@ mod mapped {
         }
     }
 
+    impl<K> MappedWords<K> {
+        /// The words of a slot; of a length that the compiler knows, so that copying them is no loop.
+        #[inline(always)]
+        fn slot<const N: usize>(&self, index: usize) -> &[AtomicU64; N] {
+            match self.words()[index..].first_chunk() {
+                Some(slot) => slot,
+                None => past_the_end(index),
+            }
+        }
+    }
+
+    #[cold]
+    fn past_the_end(index: usize) -> ! {
+        panic!("the slot at word {index} reaches past the end of the region")
+    }
+
     impl<K> WordMemory for MappedWords<K> {
         #[inline]
         fn len(&self) -> usize {
@@ -136,17 +152,17 @@ mod mapped {
 
         #[inline(always)]
         fn load_body<const N: usize>(&self, index: usize, entry: &mut [u64; N]) {
-            let slot = &self.words()[index..index + N];
-            for (word, shared) in entry.iter_mut().zip(slot).skip(1) {
-                *word = u64::from_le(shared.load(Ordering::Relaxed));
+            let slot = self.slot::<N>(index);
+            for word in 1..N {
+                entry[word] = u64::from_le(slot[word].load(Ordering::Relaxed));
             }
         }
 
         #[inline(always)]
         fn store_body<const N: usize>(&self, index: usize, entry: &[u64; N]) {
-            let slot = &self.words()[index..index + N];
-            for (word, shared) in entry.iter().zip(slot).skip(1) {
-                shared.store(word.to_le(), Ordering::Relaxed);
+            let slot = self.slot::<N>(index);
+            for word in 1..N {
+                slot[word].store(entry[word].to_le(), Ordering::Relaxed);
             }
         }
 

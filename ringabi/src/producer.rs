@@ -92,7 +92,7 @@ impl<M: WordMemory, const N: usize> Producer<M, N> {
     ///
     /// # Errors
     /// The entry, when no slot is known to be free.
-    #[inline]
+    #[inline(always)]
     pub fn stage(&mut self, entry: [u64; N]) -> Result<(), [u64; N]> {
         if self.known_full() {
             return Err(entry);

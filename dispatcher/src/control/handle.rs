@@ -172,7 +172,8 @@ impl Handle {
     /// # Errors
     /// The dispatcher has stopped.
     pub fn latencies(&self) -> Result<Latencies, ControlError> {
-        self.ask(Reactor::take_latencies)
+        let spare = Latencies::default();
+        self.ask(move |reactor| reactor.exchange_latencies(spare))
     }
 
     /// What is attached.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Attach, detach, drain: what changes while the reactor runs. All of it on the reactor's thread, between turns.
 
-use super::ring::{Ring, RingAnswers, State, Waiter};
+use super::answers::RingAnswers;
+use super::ring::{Ring, State, Waiter};
 use super::table::{Entry, Guest};
 use super::{Reactor, MOST_PER_RING_AND_TURN};
 use crate::device::SubchannelDevice;
@@ -288,7 +289,7 @@ impl Reactor {
         if let Some(host) = &ring.host {
             host.leave();
         }
-        self.counters.fenced += 1;
+        self.books.counters.fenced += 1;
         // A guest that sleeps would never learn of it.
         self.notify(place);
         tracing::warn!(ring = place, %violation, "ring fenced");
@@ -300,14 +301,7 @@ impl Reactor {
         for index in 0..self.subchannels.places() {
             let Some(entry) = self.subchannels.get_mut(index).filter(|entry| entry.ring == place) else { continue };
             let Some(ring) = self.rings.get_mut(place) else { return };
-            let mut answers = RingAnswers {
-                ring,
-                subsystem: entry.subsystem.word(),
-                moment: self.moment,
-                latencies: &mut self.latencies,
-                counters: &mut self.counters,
-                finals_of_turn: &mut self.finals_of_turn,
-            };
+            let mut answers = RingAnswers { ring, books: &mut self.books, subsystem: entry.subsystem.word() };
             entry.subchannel.stop(&mut answers);
             self.queues.enqueue(index, entry);
         }

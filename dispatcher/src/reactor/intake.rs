@@ -1,15 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Intake: take descriptors in posted order, and let their subchannels decide.
 
-use super::ring::RingAnswers;
-use super::{Reactor, NOWHERE};
-use crate::clock;
+use super::answers::RingAnswers;
+use super::issue::Queues;
+use super::table::{Entry, Guest, Slab, NOWHERE};
+use super::Reactor;
 use crate::memory::{Memory, OutsideMemory};
 use crate::subchannel::{Answer, Answers, Instruction, Owed};
 use fctl_ringabi::arch::{Orb, Schib, Scsw, SubsystemId};
 use fctl_ringabi::{
-    interruption_code, CompletionFlags, CompletionKind, Descriptor, DescriptorError, DescriptorFlags, Disposition, Operation,
-    Violation,
+    interruption_code, CompletionFlags, CompletionKind, Descriptor, DescriptorError, DescriptorFlags, DescriptorWords,
+    Disposition, Operation, Violation,
 };
 
 /// What a descriptor's operand turned out to be.
@@ -46,90 +47,140 @@ impl Reactor {
         let mut count = 0;
         let end = self.take_until(place, budget, &mut count);
         // Also when the ring is to be fenced: what came before the violation was taken.
-        self.counters.taken += u64::from(count);
+        self.books.counters.taken += count;
         end.map(|()| count > 0)
     }
 
     #[inline]
-    fn take_until(&mut self, place: u32, budget: u32, count: &mut u32) -> Result<(), Violation> {
-        let Some(ring) = self.rings.get(place) else { return Ok(()) };
+    fn take_until(&mut self, place: u32, budget: u32, count: &mut u64) -> Result<(), Violation> {
+        let Some(ring) = self.rings.get_mut(place) else { return Ok(()) };
         // One look at the ring for the whole turn: what is posted meanwhile is the next turn's.
         let ready = ring.port.ready(u64::from(budget));
+        if ready == 0 {
+            return Ok(());
+        }
+        let Some(guest) = self.guests.get(ring.guest) else { return Ok(()) };
         // Most of them end within this turn.
         ring.port.expect(ready);
-        while u64::from(*count) < ready {
-            let Some(ring) = self.rings.get_mut(place) else { break };
+        self.books.look_at_clock();
+        // Slots of the completion ring that nobody was promised. The guest's head is looked at once for all, unless that is not enough; acceptance stores
+        // nothing that was not promised.
+        let mut free = ring.port.room(ring.owed + ready)?.saturating_sub(ring.owed);
+        while *count < ready {
             let Some(descriptor) = ring.port.peek()? else { break };
-            let accepted = descriptor.flags & DescriptorFlags::ACCEPTED.bits() != 0;
-            let need = 1 + u64::from(accepted);
-            if ring.port.room(ring.owed + need)? < ring.owed + need {
-                // The guest owes itself more completions than fit: it waits, nobody else does.
-                self.counters.stalls += u64::from(!core::mem::replace(&mut ring.stalled, true));
-                break;
+            let need = 1 + u64::from(descriptor.flags & DescriptorFlags::ACCEPTED.bits() != 0);
+            if free < need {
+                free = ring.port.room(ring.owed + need)?.saturating_sub(ring.owed);
+                if free < need {
+                    // The guest owes itself more completions than fit: it waits, nobody else does.
+                    self.books.counters.stalls += u64::from(!core::mem::replace(&mut ring.stalled, true));
+                    break;
+                }
             }
+            free -= need;
             ring.port.advance();
             ring.stalled = false;
             ring.owed += need;
-            if *count == 0 {
-                self.moment.now = clock::now();
-            }
             *count += 1;
-            self.execute(place, &descriptor);
+            let mut answers = RingAnswers { ring, books: &mut self.books, subsystem: descriptor.subsystem };
+            execute(place, guest, &mut self.subchannels, &mut self.queues, &descriptor, &mut answers);
         }
         Ok(())
     }
-
-    /// Decides one descriptor.
-    #[inline]
-    fn execute(&mut self, place: u32, descriptor: &Descriptor) {
-        let Some(ring) = self.rings.get_mut(place) else { return };
-        let Some(guest) = self.guests.get(ring.guest) else { return };
-        let mut answers = RingAnswers {
-            ring,
-            subsystem: descriptor.subsystem,
-            moment: self.moment,
-            latencies: &mut self.latencies,
-            counters: &mut self.counters,
-            finals_of_turn: &mut self.finals_of_turn,
-        };
-        let owed = Owed {
-            tag: descriptor.tag,
-            posted: descriptor.posted,
-            taken: self.moment.now,
-            flags: DescriptorFlags::from_bits_truncate(descriptor.flags),
-            operation: Operation::from_code(descriptor.operation).unwrap_or(Operation::Test),
-        };
-        // Also one that is refused right here: its fate is counted too.
-        answers.counters.starts += u64::from(owed.operation == Operation::Start);
-        let id = SubsystemId::from_word(descriptor.subsystem);
-        let (operation, operand) = match decode(descriptor, id, &guest.memory) {
-            Ok(instruction) => instruction,
-            Err(refusal) => return refuse(owed, &refusal, &mut answers),
-        };
-        let index = guest.find(id).unwrap_or(NOWHERE);
-        let Some(entry) = self.subchannels.get_mut(index) else {
-            return not_operational(owed, &mut answers);
-        };
-        if entry.ring != place {
-            return refuse(owed, &Refusal::Descriptor(DescriptorError::WrongRing), &mut answers);
-        }
-        let instruction = match (operation, &operand) {
-            (Operation::Start, Operand::Orb(orb)) => Instruction::Start(orb),
-            (Operation::Halt, _) => Instruction::Halt,
-            (Operation::Clear, _) => Instruction::Clear,
-            (Operation::Cancel, _) => Instruction::Cancel,
-            (Operation::Resume, _) => Instruction::Resume,
-            (Operation::Modify, Operand::Schib(schib)) => Instruction::Modify(schib),
-            (Operation::Store, _) => Instruction::Store,
-            (Operation::Test, _) => Instruction::Test,
-            _ => return refuse(owed, &Refusal::Descriptor(DescriptorError::OperandPlace), &mut answers),
-        };
-        entry.subchannel.accept(instruction, owed, &mut answers);
-        self.queues.enqueue(index, entry);
-    }
 }
 
+/// Decides one descriptor.
 #[inline]
+fn execute(
+    place: u32,
+    guest: &Guest,
+    subchannels: &mut Slab<Entry>,
+    queues: &mut Queues,
+    descriptor: &Descriptor,
+    answers: &mut RingAnswers<'_>,
+) {
+    let id = SubsystemId::from_word(descriptor.subsystem);
+    // What nearly all descriptors are: a start with its ORB in it, against which nothing speaks.
+    if let Some(orb) = inline_start(descriptor, id) {
+        let index = guest.find(id).unwrap_or(NOWHERE);
+        if let Some(entry) = subchannels.get_mut(index).filter(|entry| entry.ring == place) {
+            answers.books.counters.starts += 1;
+            let owed = Owed {
+                tag: descriptor.tag,
+                posted: descriptor.posted,
+                taken: answers.books.now(),
+                flags: DescriptorFlags::from_bits_truncate(descriptor.flags),
+                operation: Operation::Start,
+            };
+            entry.subchannel.accept(Instruction::Start(&orb), owed, answers);
+            queues.enqueue(index, entry);
+            return;
+        }
+    }
+    execute_any(place, guest, subchannels, queues, &descriptor.to_words(), answers);
+}
+
+/// The ORB of a start that carries it and breaks no rule; none for all other descriptors.
+#[inline]
+fn inline_start(descriptor: &Descriptor, id: SubsystemId) -> Option<Orb> {
+    let (operation, flags) = descriptor.check().ok()?;
+    if operation != Operation::Start || flags.contains(DescriptorFlags::OPERAND_BY_ADDRESS) {
+        return None;
+    }
+    // The words behind the ORB are for its extension.
+    let orb = Orb::from_bytes(descriptor.operand.first_chunk()?);
+    id.check().ok()?;
+    orb.check().ok()?;
+    Some(orb)
+}
+
+/// Decides any descriptor, by words: its fields need not lie in memory while they are looked at for [`inline_start`].
+#[inline(never)]
+fn execute_any(
+    place: u32,
+    guest: &Guest,
+    subchannels: &mut Slab<Entry>,
+    queues: &mut Queues,
+    words: &DescriptorWords,
+    answers: &mut RingAnswers<'_>,
+) {
+    let descriptor = &Descriptor::from_words(words);
+    let owed = Owed {
+        tag: descriptor.tag,
+        posted: descriptor.posted,
+        taken: answers.books.now(),
+        flags: DescriptorFlags::from_bits_truncate(descriptor.flags),
+        operation: Operation::from_code(descriptor.operation).unwrap_or(Operation::Test),
+    };
+    // Also one that is refused right here: its fate is counted too.
+    answers.books.counters.starts += u64::from(owed.operation == Operation::Start);
+    let id = SubsystemId::from_word(descriptor.subsystem);
+    let (operation, operand) = match decode(descriptor, id, &guest.memory) {
+        Ok(instruction) => instruction,
+        Err(refusal) => return refuse(owed, &refusal, answers),
+    };
+    let index = guest.find(id).unwrap_or(NOWHERE);
+    let Some(entry) = subchannels.get_mut(index) else {
+        return not_operational(owed, answers);
+    };
+    if entry.ring != place {
+        return refuse(owed, &Refusal::Descriptor(DescriptorError::WrongRing), answers);
+    }
+    let instruction = match (operation, &operand) {
+        (Operation::Start, Operand::Orb(orb)) => Instruction::Start(orb),
+        (Operation::Halt, _) => Instruction::Halt,
+        (Operation::Clear, _) => Instruction::Clear,
+        (Operation::Cancel, _) => Instruction::Cancel,
+        (Operation::Resume, _) => Instruction::Resume,
+        (Operation::Modify, Operand::Schib(schib)) => Instruction::Modify(schib),
+        (Operation::Store, _) => Instruction::Store,
+        (Operation::Test, _) => Instruction::Test,
+        _ => return refuse(owed, &Refusal::Descriptor(DescriptorError::OperandPlace), answers),
+    };
+    entry.subchannel.accept(instruction, owed, answers);
+    queues.enqueue(index, entry);
+}
+
 fn decode(descriptor: &Descriptor, id: SubsystemId, memory: &Memory) -> Result<(Operation, Operand), Refusal> {
     let (operation, flags) = descriptor.check().map_err(Refusal::Descriptor)?;
     let by_address = flags.contains(DescriptorFlags::OPERAND_BY_ADDRESS);

@@ -3,7 +3,9 @@
 //!
 //! Everything that a turn touches belongs to the reactor's thread. Others reach it through the control mailbox only.
 
+mod answers;
 mod attach;
+mod books;
 mod intake;
 mod issue;
 mod ring;
@@ -21,14 +23,15 @@ use crate::clock;
 use crate::control::Mailbox;
 use crate::device::Events;
 use crate::engine::{EngineCounters, Reaped, UringEngine, UringError};
-use crate::metrics::{Counters, Latencies, Series, Stage};
+use crate::metrics::{Counters, Latencies};
+use books::Books;
 use issue::Queues;
-use ring::{Moment, Ring, State};
+use ring::{Ring, State};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{fence, Ordering};
 use std::sync::Arc;
 use std::time::Duration;
-use table::{Entry, Guest, Slab, NOWHERE};
+use table::{Entry, Guest, Slab};
 use timers::Timers;
 use wait::{Next, Waiting};
 
@@ -49,11 +52,7 @@ pub struct Reactor {
     queues: Queues,
     timers: Timers,
     events: Events,
-    moment: Moment,
-    latencies: Latencies,
-    spare: Latencies,
-    counters: Counters,
-    finals_of_turn: [u64; Series::ALL.len()],
+    books: Books,
     waiting: Waiting,
     policy: WaitPolicy,
     stuck: stuck::Watch,
@@ -82,11 +81,7 @@ impl Reactor {
             queues: Queues::default(),
             timers: Timers::default(),
             events: Events::default(),
-            moment: Moment { now: clock::now(), turn: 0 },
-            latencies: Latencies::default(),
-            spare: Latencies::default(),
-            counters: Counters::default(),
-            finals_of_turn: [0; Series::ALL.len()],
+            books: Books::new(),
             waiting: Waiting::new(policy, false),
             policy,
             stuck: stuck::Watch::new(stuck_after),
@@ -157,7 +152,7 @@ impl Reactor {
         let Some(mut next) = self.engine.reap() else {
             return false;
         };
-        self.moment.now = clock::now();
+        self.books.look_at_clock();
         loop {
             match next {
                 Reaped::Operation { slot, owner: Some(owner), result } => self.operation_ended(slot, owner, result),
@@ -202,8 +197,7 @@ impl Reactor {
     /// Makes the turn's completions visible, and wakes guests that sleep.
     #[inline]
     fn publish(&mut self) {
-        self.counters.productive_turns += 1;
-        self.moment.turn = self.moment.turn.wrapping_add(1);
+        self.books.end_turn();
         let mut published = false;
         for place in 0..self.rings.places() {
             let Some(ring) = self.rings.get_mut(place) else { continue };
@@ -219,10 +213,7 @@ impl Reactor {
             }
         }
         if published {
-            let took = clock::now().saturating_sub(self.moment.now);
-            for (series, count) in Series::ALL.into_iter().zip(&mut self.finals_of_turn) {
-                self.latencies.note_n(series, Stage::Completed, took, core::mem::take(count));
-            }
+            self.books.delivered();
         }
     }
 
@@ -234,7 +225,7 @@ impl Reactor {
             ring.notify_again = true;
         } else if ring.must_notify() {
             ring.notification_outstanding = true;
-            self.counters.notifications += 1;
+            self.books.counters.notifications += 1;
             self.engine.notify(place, std::os::fd::AsRawFd::as_raw_fd(&ring.notification));
         }
     }
@@ -256,7 +247,7 @@ impl Reactor {
         if self.engine.in_flight_count() > 0 || !self.stuck.found.is_empty() {
             earlier(self.stuck.between_looks());
         }
-        self.counters.sleeps += 1;
+        self.books.counters.sleeps += 1;
         if let Err(error) = self.engine.enter_turn(Some(timeout)) {
             tracing::error!(%error, "io_uring does not wait");
         }
@@ -330,7 +321,7 @@ impl Reactor {
 
     /// Statistics of this reactor.
     pub fn counters(&self) -> Counters {
-        self.counters
+        self.books.counters
     }
 
     /// Statistics of its engine.
@@ -338,12 +329,14 @@ impl Reactor {
         self.engine.counters()
     }
 
-    /// The latencies since the last call; the reactor goes on with the spare.
+    /// The latencies since the last call.
     pub fn take_latencies(&mut self) -> Latencies {
-        self.latencies.settle();
-        let mut filled = core::mem::replace(&mut self.latencies, core::mem::take(&mut self.spare));
-        filled.settle();
-        filled
+        self.exchange_latencies(Latencies::default())
+    }
+
+    /// The latencies since the last call; the reactor goes on with `spare`, so that it need not make one.
+    pub(crate) fn exchange_latencies(&mut self, spare: Latencies) -> Latencies {
+        self.books.exchange_latencies(spare)
     }
 }
 

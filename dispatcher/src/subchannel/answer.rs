@@ -63,10 +63,41 @@ impl Answer {
     }
 }
 
+/// The answer that most descriptors get: a start ran, and its SCSW tells all. In values of its own, because an [`Answer`] is built in memory by narrow stores
+/// and read back by wide loads.
+#[derive(Clone, Copy, Debug)]
+pub struct End {
+    /// The start.
+    pub owed: Owed,
+    /// Interruption parameter.
+    pub intparm: u32,
+    /// The status: the words of the SCSW.
+    pub scsw: [u32; 3],
+    /// When it was issued to the device.
+    pub issued: u64,
+}
+
+impl From<End> for Answer {
+    fn from(end: End) -> Self {
+        Self {
+            flags: CompletionFlags::STATUS,
+            scsw: Scsw::from_words(end.scsw),
+            issued: end.issued,
+            ..Self::cc(CompletionKind::Final, end.owed, 0, end.intparm)
+        }
+    }
+}
+
 /// Where answers go. Room for every final (and every *accepted*) was set aside when the descriptor was taken.
 pub trait Answers {
     /// Stores an answer.
     fn post(&mut self, answer: &Answer);
+
+    /// Stores the end of a start that has nothing to tell beside its SCSW.
+    #[inline(always)]
+    fn post_end(&mut self, end: End) {
+        self.post(&end.into());
+    }
 
     /// True if there is room for one more completion that no descriptor has paid for: intermediate, secondary or
     /// unsolicited status. Without room that status stays pending in its subchannel.

@@ -23,7 +23,7 @@ mod issue;
 mod status;
 
 pub use accept::Instruction;
-pub use answer::{Answer, Answers, Owed};
+pub use answer::{Answer, Answers, End, Owed};
 pub use issue::Function;
 
 use crate::device::Sense;

@@ -17,10 +17,17 @@ const fn word2(status: &Status) -> u32 {
 impl Subchannel {
     /// Takes an answer of the device. `sense` is what the device's sense was, when the status has unit check and
     /// [`wants_concurrent_sense`](Self::wants_concurrent_sense).
-    #[inline]
+    #[inline(always)]
     pub fn event<R: Answers>(&mut self, event: &DeviceEvent, sense: Option<Sense>, answers: &mut R) {
         match event {
             DeviceEvent::Ended(status) => self.start_ended(status, sense, answers),
+            _ => self.other_event(event, answers),
+        }
+    }
+
+    fn other_event<R: Answers>(&mut self, event: &DeviceEvent, answers: &mut R) {
+        match event {
+            DeviceEvent::Ended(_) => {}
             DeviceEvent::Halted(status) => self.halted(status, false, answers),
             DeviceEvent::HaltedDeviceActive(status) => self.halted(status, true, answers),
             DeviceEvent::InitialStatus(status) => self.intermediate(status, ZERO_CONDITION, answers),
@@ -33,7 +40,7 @@ impl Subchannel {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn start_ended<R: Answers>(&mut self, status: &Status, sense: Option<Sense>, answers: &mut R) {
         if self.has(CP) {
             // A clear has overtaken it: the status is not presented. If the clear was not issued yet, it finds the device idle.
@@ -68,7 +75,14 @@ impl Subchannel {
         self.ccw_address = status.ccw_address;
         self.status = word2(status) | pending_pci;
         self.keep_sense(sense);
-        self.final_with_status(start, answers);
+        if self.mode == StatusMode::Held || self.has(A) {
+            return self.final_with_status(start, answers);
+        }
+        let end =
+            End { owed: start, intparm: self.intparm, scsw: [self.word0, self.ccw_address, self.status], issued: self.issued_at };
+        self.take_status();
+        self.told = true;
+        answers.post_end(end);
     }
 
     /// Sense that goes with the status which is being stored.
@@ -240,7 +254,6 @@ impl Subchannel {
     }
 
     /// The final of a function whose status has just been stored: with the status, or with the word that it is pending.
-    #[inline]
     fn final_with_status<R: Answers>(&mut self, owed: Owed, answers: &mut R) {
         let mut answer = Answer::cc(CompletionKind::Final, owed, 0, self.intparm);
         answer.issued = self.issued_at;

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! How what a subchannel says gets into its ring, and into the books.
+
+use super::books::Books;
+use super::ring::Ring;
+use crate::subchannel::{Answer, Answers, End};
+use fctl_ringabi::arch::Scsw;
+use fctl_ringabi::{Completion, CompletionFlags, CompletionKind, DescriptorFlags, Disposition, Extension, StageTimes};
+
+/// Stores the answers of one subchannel, and writes them down.
+pub(super) struct RingAnswers<'a> {
+    pub(super) ring: &'a mut Ring,
+    pub(super) books: &'a mut Books,
+    /// Subsystem-identification word.
+    pub(super) subsystem: u32,
+}
+
+#[inline]
+fn after(later: u64, earlier: u64) -> u32 {
+    u32::try_from(later.saturating_sub(earlier)).unwrap_or(u32::MAX)
+}
+
+#[inline]
+const fn notifies(flags: DescriptorFlags) -> bool {
+    !flags.contains(DescriptorFlags::NO_NOTIFICATION)
+}
+
+impl RingAnswers<'_> {
+    /// Stages a completion; `notifies` says whether it wants its guest to be notified.
+    #[inline(always)]
+    fn stage(&mut self, completion: Completion, extension: Option<&Extension>, notifies: bool, is_final: bool) {
+        if !self.ring.stores() {
+            self.books.counters.unstored += u64::from(is_final);
+            return;
+        }
+        self.ring.notify_wanted |= notifies;
+        if self.ring.port.stage(completion, extension).is_err() {
+            // Room was set aside when the descriptor was taken, so only a guest that moved its head back can bring us here.
+            self.books.counters.unstored += u64::from(is_final);
+        }
+    }
+
+    /// When the stages were passed of what ends now.
+    #[inline]
+    fn times(&self, taken: u64, issued: u64) -> StageTimes {
+        // Zero says that it never was issued; what was, in the turn that took it, has the same stamp.
+        let issued_after = if issued == 0 { 0 } else { after(issued, taken).max(1) };
+        let ended_after = after(self.books.now(), taken).max(issued_after);
+        StageTimes { taken, issued_after, completed_after: ended_after, delivered_after: ended_after }
+    }
+}
+
+impl Answers for RingAnswers<'_> {
+    fn post(&mut self, answer: &Answer) {
+        let is_final = answer.kind == CompletionKind::Final;
+        if is_final {
+            self.ring.owed -= 1;
+            self.books.final_completion(answer, self.ring.has_clock);
+        } else {
+            self.ring.owed -= u64::from(answer.kind == CompletionKind::Accepted);
+            self.books.counters.others += 1;
+        }
+        let completion = Completion {
+            kind: answer.kind as u8,
+            cc: answer.cc,
+            disposition: answer.disposition as u8,
+            flags: answer.flags,
+            subsystem: self.subsystem,
+            intparm: answer.intparm,
+            tag: answer.owed.tag,
+            scsw: answer.scsw,
+            code: answer.code,
+            turn: self.books.turn(),
+            times: self.times(answer.owed.taken, answer.issued),
+        };
+        let stores = self.ring.stores();
+        let notifies = match &mut self.ring.host {
+            Some(host) => stores && host.staged(answer),
+            None => notifies(answer.owed.flags),
+        };
+        self.stage(completion, answer.extension.as_ref(), notifies, is_final);
+    }
+
+    #[inline(always)]
+    fn post_end(&mut self, end: End) {
+        if self.ring.host.is_some() {
+            return self.post(&end.into());
+        }
+        self.ring.owed -= 1;
+        let taken = end.owed.taken;
+        let times = if self.books.end_of_start(&end.owed, end.issued, self.ring.has_clock) {
+            StageTimes { taken, issued_after: 1, completed_after: 1, delivered_after: 1 }
+        } else {
+            self.times(taken, end.issued)
+        };
+        let completion = Completion {
+            kind: CompletionKind::Final as u8,
+            cc: 0,
+            disposition: Disposition::Executed as u8,
+            flags: CompletionFlags::STATUS,
+            subsystem: self.subsystem,
+            intparm: end.intparm,
+            tag: end.owed.tag,
+            scsw: Scsw::from_words(end.scsw),
+            code: 0,
+            turn: self.books.turn(),
+            times,
+        };
+        self.stage(completion, None, notifies(end.owed.flags), true);
+    }
+
+    #[inline]
+    fn uncharged_room(&mut self) -> bool {
+        let want = self.ring.owed + 1;
+        self.ring.port.room(want).is_ok_and(|room| room >= want)
+    }
+}
