@@ -11,24 +11,15 @@ const PAGE: usize = 4096;
 #[repr(align(4096))]
 struct Page<T>([T; PAGE]);
 
-/// Memory that the kernel writes.
-type Written = Page<AtomicU8>;
-
-impl Written {
-    fn new() -> Self {
-        Page([const { AtomicU8::new(0) }; PAGE])
-    }
-}
-
 /// Only ever read, by the kernel.
 static ZEROS: Page<u8> = Page([0; PAGE]);
 
 /// Where input goes that the program skips. The kernel writes it, several times in one operation if need be; nobody reads it.
-pub(super) struct Scratch(Box<Written>);
+pub(super) struct Scratch(Box<Page<AtomicU8>>);
 
 impl Scratch {
     pub fn new() -> Self {
-        Self(Box::new(Written::new()))
+        Self(Box::new(Page([const { AtomicU8::new(0) }; PAGE])))
     }
 
     /// Adds `length` bytes to discard. Returns how many were added: fewer only when the list is full.
@@ -38,30 +29,33 @@ impl Scratch {
 }
 
 /// Pages of a device that the kernel fills in one operation, from the first on.
-pub(super) struct Pages(Box<[Written]>);
+pub(super) struct Pages {
+    /// One page longer than what is used, so that this can begin at a page boundary. Comes zeroed from the system, and untouched.
+    memory: Vec<u8>,
+    first: usize,
+}
 
 impl Pages {
     /// No pages at all.
-    pub fn none() -> Self {
-        Self(Box::default())
+    pub const fn none() -> Self {
+        Self { memory: Vec::new(), first: 0 }
     }
 
     /// Sees to it that there are at least `bytes` bytes. What they hold is lost if there were not; nothing may be in the kernel.
     pub fn grow(&mut self, bytes: usize) {
-        let pages = bytes.div_ceil(PAGE);
-        if self.0.len() < pages {
-            self.0 = (0..pages).map(|_| Written::new()).collect();
+        let wanted = bytes.saturating_add(PAGE);
+        if self.memory.len() < wanted {
+            self.memory = vec![0; wanted];
+            self.first = self.memory.as_ptr().addr().wrapping_neg() % PAGE;
         }
     }
 
     /// Adds the next `length` bytes, behind those that are in `segments` already. Returns how many were added: fewer only when there are no more.
-    pub fn add(&self, length: usize, segments: &mut Segments) -> usize {
-        let used = segments.bytes();
-        let length = length.min((self.0.len() * PAGE).saturating_sub(used));
-        // SAFETY: `used` is at most the length of the pages, which lie in one allocation.
-        let address = unsafe { NonNull::from(&*self.0).cast::<u8>().add(used.min(self.0.len() * PAGE)) };
+    pub fn add(&mut self, length: usize, segments: &mut Segments) -> usize {
+        let unused = self.memory.get_mut(self.first + segments.bytes()..).unwrap_or_default();
+        let length = length.min(unused.len());
         // Each touches the one before it, so there is one segment.
-        if length != 0 && segments.push(Segment { address, length }) {
+        if length != 0 && segments.push(Segment { address: NonNull::from(unused).cast(), length }) {
             length
         } else {
             0
@@ -69,10 +63,8 @@ impl Pages {
     }
 
     /// The bytes; only to be asked for while nothing is in the kernel.
-    pub fn bytes(&mut self) -> &[u8] {
-        // SAFETY: the pages are in one allocation of this length and initialised. Only the kernel writes them, for an operation of the device that owns
-        // them; that device asks when the operation has ended, and `&mut self` lives in it, so none begins while the slice is in use.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.0.len() * PAGE) }
+    pub fn bytes(&self) -> &[u8] {
+        self.memory.get(self.first..).unwrap_or_default()
     }
 }
 
