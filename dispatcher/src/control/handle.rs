@@ -121,6 +121,42 @@ impl Handle {
         self.ask_later(within, move |reactor, deadline, reply| reactor.detach_ring(ring, deadline, reply))
     }
 
+    /// Resets a subchannel, and waits until that is done: what runs is stopped, status, sense and reservation are withdrawn, what was taken gets its final,
+    /// and the guest is not notified of any of it.
+    ///
+    /// # Errors
+    /// The deadline came first: the error says what is still busy; it becomes reset as soon as it can. Or as [`Reactor::reset_subchannel`].
+    pub fn reset_subchannel(&self, guest: GuestId, id: SubsystemId, within: Duration) -> Result<(), ControlError> {
+        self.ask_later(within, move |reactor, deadline, reply| reactor.reset_subchannel(guest, id, deadline, reply))
+    }
+
+    /// Resets all subchannels of a guest, as [`reset_subchannel`](Self::reset_subchannel).
+    ///
+    /// # Errors
+    /// The deadline came first. Or as [`Reactor::reset_guest`].
+    pub fn reset_guest(&self, guest: GuestId, within: Duration) -> Result<(), ControlError> {
+        self.ask_later(within, move |reactor, deadline, reply| reactor.reset_guest(guest, deadline, reply))
+    }
+
+    /// Resets all subchannels of all guests, as [`reset_subchannel`](Self::reset_subchannel).
+    ///
+    /// # Errors
+    /// The deadline came first, or the dispatcher has stopped.
+    pub fn reset_all(&self, within: Duration) -> Result<(), ControlError> {
+        self.ask_later(within, move |reactor, deadline, reply| {
+            reactor.reset_all(deadline, reply);
+            Ok(())
+        })
+    }
+
+    /// Takes a subchannel with its device away, and waits until that is done.
+    ///
+    /// # Errors
+    /// The deadline came first: the error says so; the subchannel goes by itself as soon as it can. Or as [`Reactor::detach_subchannel`].
+    pub fn detach_subchannel(&self, guest: GuestId, id: SubsystemId, within: Duration) -> Result<(), ControlError> {
+        self.ask_later(within, move |reactor, deadline, reply| reactor.detach_subchannel(guest, id, deadline, reply))
+    }
+
     fn ask_later<F>(&self, within: Duration, request: F) -> Result<(), ControlError>
     where
         F: FnOnce(&mut Reactor, Option<Instant>, Box<dyn FnOnce(Vec<u32>) + Send>) -> Result<(), AttachError> + Send + 'static,

@@ -112,6 +112,13 @@ impl<D: SubchannelDevice> SubchannelDevice for Delay<D> {
         self.with_inner(cx, |inner, cx| inner.clear(cx));
     }
 
+    fn reset(&mut self) {
+        self.running = false;
+        self.held = None;
+        self.inner_timer = None;
+        self.inner.reset();
+    }
+
     fn operation_ended(&mut self, cx: &mut DeviceContext<'_>, result: OperationResult) {
         self.with_inner(cx, |inner, cx| inner.operation_ended(cx, result));
     }

@@ -185,6 +185,10 @@ pub trait SubchannelDevice: Send {
     /// Stops everything and forgets all status.
     fn clear(&mut self, cx: &mut DeviceContext<'_>);
 
+    /// Becomes what it was when it was attached: status, sense and reservations are forgotten. Called only when nothing of it is in the kernel and no
+    /// start, halt or clear is unanswered.
+    fn reset(&mut self) {}
+
     /// The operation of this device's slot has ended.
     fn operation_ended(&mut self, _cx: &mut DeviceContext<'_>, _result: OperationResult) {}
 

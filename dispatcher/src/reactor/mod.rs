@@ -8,7 +8,9 @@ mod attach;
 mod books;
 mod intake;
 mod issue;
+mod reset;
 mod ring;
+mod settle;
 mod stuck;
 mod table;
 mod timers;
@@ -58,6 +60,7 @@ pub struct Reactor {
     stuck: stuck::Watch,
     /// Rings that someone waits for, or that are going.
     busy_rings: usize,
+    resets: Vec<reset::Reset>,
     stopping: bool,
     mailbox: Arc<Mailbox>,
     // Last: dropping it waits for the kernel, and what the kernel uses must live until then. Fields are dropped in order, so guests' memory is
@@ -86,6 +89,7 @@ impl Reactor {
             policy,
             stuck: stuck::Watch::new(stuck_after),
             busy_rings: 0,
+            resets: Vec::new(),
             stopping: false,
             mailbox,
             engine,
@@ -139,6 +143,9 @@ impl Reactor {
         }
         if self.busy_rings > 0 {
             self.settle_rings();
+        }
+        if !self.resets.is_empty() {
+            self.settle_resets();
         }
         if self.engine.in_flight_count() > 0 || !self.stuck.found.is_empty() {
             self.watch_for_stuck();
@@ -241,7 +248,7 @@ impl Reactor {
         if let Some(due) = self.timers.next() {
             earlier(Duration::from_nanos(due.saturating_sub(began)));
         }
-        if !self.queues.undelivered.is_empty() || self.busy_rings > 0 || self.rings.iter().any(|(_, ring)| ring.stalled) {
+        if self.must_look_again() {
             earlier(LOOK_AGAIN);
         }
         if self.engine.in_flight_count() > 0 || !self.stuck.found.is_empty() {
@@ -305,8 +312,16 @@ impl Reactor {
     pub fn next_timer(&self) -> Option<Duration> {
         let timer = self.timers.next().map(|due| Duration::from_nanos(due.saturating_sub(clock::now())));
         let look = (self.engine.in_flight_count() > 0).then(|| self.stuck.between_looks());
-        let again = !self.queues.undelivered.is_empty() || self.busy_rings > 0 || self.rings.iter().any(|(_, ring)| ring.stalled);
+        let again = self.must_look_again();
         [timer, look, again.then_some(LOOK_AGAIN)].into_iter().flatten().min()
+    }
+
+    /// Something may change that wakes nobody: a guest makes room, a deadline comes.
+    fn must_look_again(&self) -> bool {
+        !self.queues.undelivered.is_empty()
+            || self.busy_rings > 0
+            || !self.resets.is_empty()
+            || self.rings.iter().any(|(_, ring)| ring.stalled)
     }
 
     fn read_mailbox(&mut self) -> bool {

@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) ring: u32,
     pub(super) guest: u32,
     pub(super) subsystem: SubsystemId,
+    /// As it was attached, for a reset.
+    pub(super) enabled: bool,
 }
 
 /// A guest: its memory and its own subchannel numbers.

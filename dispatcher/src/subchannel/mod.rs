@@ -20,6 +20,7 @@
 mod accept;
 mod answer;
 mod issue;
+mod reset;
 mod status;
 
 pub use accept::Instruction;

@@ -8,12 +8,13 @@
 mod error;
 mod lock;
 mod open;
+mod reservation;
 
 use crate::engine::{Operation, Segments};
 use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 pub use error::VolumeError;
+use reservation::Reservation;
 
 /// Bytes in a block. Every volume is a whole number of blocks.
 pub const BLOCK_BYTES: u64 = 512;
@@ -67,8 +68,7 @@ pub struct Volume {
     file: OwnedFd,
     direct: Option<Direct>,
     waits: bool,
-    /// Which initiator has reserved the volume; 0 is none.
-    reserved_by: AtomicU32,
+    reservation: Reservation,
 }
 
 impl Volume {
@@ -152,28 +152,33 @@ impl Volume {
 
     /// Reserves the volume for an initiator (not 0). False if another one has it.
     pub fn reserve(&self, initiator: u32) -> bool {
-        // Relaxed: the word stands for itself; no other memory is published by it.
-        match self.reserved_by.compare_exchange(0, initiator, Ordering::Relaxed, Ordering::Relaxed) {
-            Ok(_) => true,
-            Err(holder) => holder == initiator,
-        }
+        self.reservation.reserve(initiator)
     }
 
     /// Reserves the volume for an initiator (not 0), whoever has it.
     pub fn reserve_unconditionally(&self, initiator: u32) {
-        self.reserved_by.store(initiator, Ordering::Relaxed);
+        self.reservation.take(initiator);
     }
 
     /// Gives up an initiator's reservation, if it has one.
     pub fn release(&self, initiator: u32) {
-        let _ = self.reserved_by.compare_exchange(initiator, 0, Ordering::Relaxed, Ordering::Relaxed);
+        self.reservation.release(initiator);
     }
 
     /// True if another initiator has reserved the volume.
     #[inline]
     pub fn is_reserved_against(&self, initiator: u32) -> bool {
-        let holder = self.reserved_by.load(Ordering::Relaxed);
-        holder != 0 && holder != initiator
+        self.reservation.is_against(initiator)
+    }
+
+    /// A subchannel of an initiator stands for this volume from now on.
+    pub(crate) fn join(&self, initiator: u32) {
+        self.reservation.join(initiator);
+    }
+
+    /// A subchannel of an initiator goes. With its last one goes its reservation.
+    pub(crate) fn leave(&self, initiator: u32) {
+        self.reservation.leave(initiator);
     }
 }
 

@@ -2,13 +2,13 @@
 //! Opening a volume: what is looked at, in which order, and what is refused.
 
 use super::lock::{lock, LockError, Sharing};
+use super::reservation::Reservation;
 use super::{Cache, Direct, Volume, VolumeError, VolumeOptions, BLOCK_BYTES};
 use rustix::event::epoll;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags};
 use rustix::io::Errno;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
-use std::sync::atomic::AtomicU32;
 
 /// The alignment that suits all but exotic files, where the kernel does not tell (before Linux 6.1).
 const USUAL_ALIGNMENT: usize = 4096;
@@ -56,7 +56,7 @@ impl Volume {
         };
         let waits = can_be_polled(file.as_fd());
         let name = path.display().to_string();
-        Ok(Self { name, bytes, options, file, direct, waits, reserved_by: AtomicU32::new(0) })
+        Ok(Self { name, bytes, options, file, direct, waits, reservation: Reservation::default() })
     }
 }
 

@@ -105,4 +105,9 @@ pub trait ControlUnit: Send {
 
     /// The clear function: chain and sense are forgotten.
     fn reset(&mut self);
+
+    /// The device is what it was when it was attached: reservations are forgotten, too.
+    fn system_reset(&mut self) {
+        self.reset();
+    }
 }

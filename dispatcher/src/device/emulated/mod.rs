@@ -328,6 +328,14 @@ impl<U: ControlUnit> SubchannelDevice for Emulated<U> {
         self.stop(cx, Stop::Clear);
     }
 
+    fn reset(&mut self) {
+        debug_assert!(self.phase != Phase::InFlight, "a device is reset when the kernel has ended its operation");
+        self.phase = Phase::Idle;
+        self.stop = None;
+        self.program.pci = false;
+        self.unit.system_reset();
+    }
+
     fn operation_ended(&mut self, cx: &mut DeviceContext<'_>, result: OperationResult) {
         if self.phase != Phase::InFlight {
             return;

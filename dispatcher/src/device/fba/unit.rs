@@ -61,6 +61,7 @@ impl FbaUnit {
     pub(super) fn new(volume: Arc<Volume>, initiator: u32) -> Result<Self, TooManyBlocks> {
         let blocks = u32::try_from(volume.blocks())
             .map_err(|_| TooManyBlocks { name: volume.name().to_owned(), blocks: volume.blocks() })?;
+        volume.join(initiator);
         Ok(Self { volume, blocks, initiator, chain: Chain::default(), sense: None })
     }
 
@@ -240,5 +241,17 @@ impl ControlUnit for FbaUnit {
     fn reset(&mut self) {
         self.chain = Chain::default();
         self.sense = None;
+    }
+
+    fn system_reset(&mut self) {
+        self.reset();
+        self.volume.release(self.initiator);
+    }
+}
+
+impl Drop for FbaUnit {
+    /// An initiator that has no subchannel any more could never give up what it has reserved.
+    fn drop(&mut self) {
+        self.volume.leave(self.initiator);
     }
 }
