@@ -34,11 +34,15 @@ fn addresses_and_counts_of_each_status() {
     };
     let empty = DeviceStatus::empty();
     let pci = Status { subchannel: SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION, residual: 0, ..status(empty) };
-    let mut machine = active(HELD);
-    machine.event(DeviceEvent::Intermediate(pci));
-    assert_eq!(words(&machine), (0x1008, 0x0080_0000));
-    machine.event(DeviceEvent::Ended(Status { ccw_address: 0x1010, ..status(CE | DE) }));
-    assert_eq!(words(&machine), (0x1010, 0x0C80_1234), "what was pending joins");
+    for (at_the_end, expected) in
+        [(SubchannelStatus::empty(), "what was pending joins"), (pci.subchannel, "and is not undone by its like")]
+    {
+        let mut machine = active(HELD);
+        machine.event(DeviceEvent::Intermediate(pci));
+        assert_eq!(words(&machine), (0x1008, 0x0080_0000));
+        machine.event(DeviceEvent::Ended(Status { ccw_address: 0x1010, subchannel: at_the_end, ..status(CE | DE) }));
+        assert_eq!(words(&machine), (0x1010, 0x0C80_1234), "{expected}");
+    }
     // The end's own program-controlled interruption, with nothing wrong, is no alert and leaves device end to come.
     let mut machine = active(HELD);
     machine.event(DeviceEvent::Ended(Status { subchannel: SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION, ..status(CE) }));
