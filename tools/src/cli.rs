@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The command line.
 
+use crate::qemu::QemuOptions;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use fctl_dispatcher::volume;
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the whole slice against itself: a guest process verifies what the dispatcher does, and both ledgers are compared
     Demo(DemoOptions),
+    /// Start an unmodified QEMU whose guest has volumes of ours as DASDs
+    Qemu(QemuOptions),
     /// The guest's side of the demo; started by the demo alone
     #[command(hide = true)]
     Guest,

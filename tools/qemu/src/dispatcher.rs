@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! The one dispatcher of a QEMU process, and the one thread that it needs.
+
+use crate::memory_map::MemoryMap;
+use crate::qemu;
+use fctl_dispatcher::device::SubchannelDevice;
+use fctl_dispatcher::host::{HostRing, HostRingOptions};
+use fctl_dispatcher::{affinity, AttachError, Builder, ControlError, GuestId, Handle, RingId, SubchannelOptions};
+use fctl_ringabi::arch::SubsystemId;
+use std::error::Error;
+use std::sync::mpsc;
+use std::time::Duration;
+use vmm_sys_util::eventfd::EventFd;
+
+/// How long the end of a device may be waited for.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// A running dispatcher, and its guest once there is memory.
+pub struct Dispatcher {
+    handle: Handle,
+    guest: Option<GuestId>,
+}
+
+impl Dispatcher {
+    /// Makes the dispatcher, on a thread that QEMU knows of.
+    pub fn start(volumes: usize, cpu: Option<usize>) -> Result<Self, Failure> {
+        let (report, ready) = mpsc::sync_channel(1);
+        let slots = u16::try_from(volumes)?.max(8);
+        let run = move || {
+            let _registered = qemu::register_thread();
+            let built = cpu.map_or(Ok(()), pin).and_then(|()| Ok(Builder::default().engine_slots(slots).build()?));
+            match built {
+                Ok((mut reactor, handle)) => {
+                    if report.send(Ok(handle)).is_ok() {
+                        reactor.run_here();
+                    }
+                }
+                Err(error) => drop(report.send(Err(error))),
+            }
+        };
+        without_signals(|| std::thread::Builder::new().name("fctl-reactor".into()).spawn(run))?;
+        let handle = ready.recv()??;
+        Ok(Self { handle, guest: None })
+    }
+
+    /// Attaches a device to a ring of its own, whose notification is `interrupt`.
+    pub fn attach(
+        &mut self,
+        memory: &MemoryMap,
+        subchannel: SubsystemId,
+        device: Box<dyn SubchannelDevice>,
+        interrupt: EventFd,
+    ) -> Result<(RingId, HostRing), Failure> {
+        let guest = match self.guest {
+            Some(guest) => guest,
+            None => *self.guest.insert(self.handle.attach_guest(memory.memory()?)?),
+        };
+        let mut options = HostRingOptions::default();
+        options.notification = Some(interrupt);
+        options.limit = PATIENCE;
+        let (host, ends) = HostRing::new(options)?;
+        let ring = self.handle.attach_host_ring(guest, ends)?;
+        // The device number is QEMU's affair.
+        self.handle.attach_subchannel(ring, subchannel, SubchannelOptions::new(0), device)?;
+        Ok((ring, host))
+    }
+
+    /// Takes a device away. When this returns without an error, nothing of it is in flight.
+    pub fn detach(&self, ring: RingId) -> Result<(), ControlError> {
+        self.handle.detach_ring(ring, PATIENCE)
+    }
+
+    /// The memory map has changed.
+    pub fn memory_changed(&mut self) -> Result<(), ControlError> {
+        let Some(guest) = self.guest else { return Ok(()) };
+        match self.handle.detach_guest(guest) {
+            Ok(()) => {
+                self.guest = None;
+                Ok(())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn pin(cpu: usize) -> Result<(), Failure> {
+    affinity::pin(cpu).map_err(|error| {
+        format!(
+            "{error} (QEMU's `-sandbox on,resourcecontrol=deny` forbids pinning: leave out --cpu or that part of the sandbox)"
+        )
+        .into()
+    })
+}
+
+/// Runs `make` with all signals blocked, which a thread that it makes inherits: signals are for QEMU's own threads.
+fn without_signals<T>(make: impl FnOnce() -> T) -> T {
+    let mut all: libc::sigset_t = empty_set();
+    let mut before: libc::sigset_t = empty_set();
+    // SAFETY: two signal sets that are ours; the calling thread's mask is put back below.
+    unsafe {
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut before);
+    }
+    let made = make();
+    // SAFETY: the mask that was in force before.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &before, std::ptr::null_mut()) };
+    made
+}
+
+fn empty_set() -> libc::sigset_t {
+    // SAFETY: a signal set is an array of integers; it is filled before it is used.
+    unsafe { std::mem::zeroed() }
+}
+
+/// Whether a guest that still has rings was to be taken away.
+pub fn is_in_use(error: &ControlError) -> bool {
+    matches!(error, ControlError::Attach(AttachError::GuestHasRings { .. }))
+}
