@@ -107,6 +107,8 @@ pub struct Executed {
     /// The final completion, if the instruction ended with its condition code: every one but START, HALT and CLEAR with condition code 0, whose
     /// finals come by [`HostRing::take`]. Here are the SCHIB of STORE and the status of TEST.
     pub ended: Option<Taken>,
+    /// The reactor slept, and was woken for this instruction.
+    pub woken: bool,
 }
 
 impl Executed {
@@ -212,7 +214,7 @@ impl HostRing {
         if descriptor.posted == 0 {
             descriptor.posted = began;
         }
-        let asleep = match self.poster.post(&descriptor) {
+        let woken = match self.poster.post(&descriptor) {
             Err(PostError::CompletionCredit | PostError::SubmissionFull) => {
                 // Taking what is there gives room.
                 self.keep_all()?;
@@ -220,23 +222,23 @@ impl HostRing {
             }
             posted => posted?,
         };
-        if asleep {
+        if woken {
             self.doorbell.write(1)?;
         }
-        let answer = self.wait(began, !asleep)?;
+        let answer = self.wait(began, !woken)?;
         let operation = Operation::from_code(descriptor.operation);
         let ends = operation.is_none_or(|operation| ends_at_acceptance(operation, answer.cc, answer.disposition));
         if !ends {
-            return Ok(Executed { accepted: answer, ended: None });
+            return Ok(Executed { accepted: answer, ended: None, woken });
         }
         // It was published together with the other.
         while let Some(taken) = self.reader.take()? {
             if taken.0.kind() == Some(CompletionKind::Final) && taken.0.tag == descriptor.tag {
-                return Ok(Executed { accepted: answer, ended: Some(taken) });
+                return Ok(Executed { accepted: answer, ended: Some(taken), woken });
             }
             self.keep(taken)?;
         }
-        Ok(Executed { accepted: answer, ended: None })
+        Ok(Executed { accepted: answer, ended: None, woken })
     }
 
     /// Waits for the *accepted* completion of what was posted last.
@@ -352,6 +354,12 @@ impl HostRing {
         }
         // Who takes the wish first acts on it: the reactor may be about to write.
         Ok(!self.meeting.claim(|| true))
+    }
+
+    /// Takes the wish for a notification back. False: none is wished for, or it is on its way and comes for certain; who does not want it waits for it
+    /// and reads it.
+    pub fn disarm(&mut self) -> bool {
+        self.meeting.claim(|| true)
     }
 
     /// The notification: to be waited for, and read, by the event loop that calls [`take`](Self::take).

@@ -145,3 +145,33 @@ fn no_notification_comes_for_nothing_and_none_is_missed() {
         assert!(seen.notifications > 0, "the event loop never slept");
     });
 }
+
+#[test]
+fn a_wish_that_was_taken_back_is_not_answered_and_one_that_was_too_late_is_answered_once() {
+    let handle = Builder::default().spawn().unwrap();
+    let (mut host, _) = attach(&handle, HostRingOptions::default(), vec![Box::new(Delay::new(Null, Duration::from_micros(30)))]);
+    let (mut back, mut late) = (0, 0);
+    for tag in 0..2_000 {
+        assert_eq!(host.post(&start(0, tag)).unwrap(), 0);
+        if host.arm().unwrap() {
+            // From long before the end to long after it.
+            for _ in 0..tag % 100 * 40 {
+                std::hint::spin_loop();
+            }
+            if host.disarm() {
+                back += 1;
+            } else {
+                // Blocks until it comes.
+                assert_eq!(host.notification().read().unwrap(), 1);
+                late += 1;
+            }
+        }
+        while host.take().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+    }
+    // Were there one too many, it would be counted with this one.
+    host.notification().write(1).unwrap();
+    assert_eq!(host.notification().read().unwrap(), 1);
+    println!("{back} wishes taken back, {late} answered before");
+}
