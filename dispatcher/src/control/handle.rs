@@ -157,6 +157,15 @@ impl Handle {
         self.ask_later(within, move |reactor, deadline, reply| reactor.detach_subchannel(guest, id, deadline, reply))
     }
 
+    /// Replaces a guest's memory, and waits until the kernel does not use the old one any more, which is then dropped. See
+    /// [`Reactor::replace_memory`] for what happens to what is running.
+    ///
+    /// # Errors
+    /// The deadline came first: the error says who still uses the old memory, which is kept until then. Or as [`Reactor::replace_memory`].
+    pub fn replace_memory(&self, guest: GuestId, memory: Memory, within: Duration) -> Result<(), ControlError> {
+        self.ask_later(within, move |reactor, deadline, reply| reactor.replace_memory(guest, memory, deadline, reply))
+    }
+
     fn ask_later<F>(&self, within: Duration, request: F) -> Result<(), ControlError>
     where
         F: FnOnce(&mut Reactor, Option<Instant>, Box<dyn FnOnce(Vec<u32>) + Send>) -> Result<(), AttachError> + Send + 'static,

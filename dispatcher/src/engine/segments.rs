@@ -23,6 +23,8 @@ pub struct Segments {
     vectors: Box<[libc::iovec; MOST_SEGMENTS]>,
     used: usize,
     bytes: usize,
+    /// The oldest generation of guest memory that is in use; [`u32::MAX`] if none is.
+    generation: u32,
 }
 
 // SAFETY: the vectors hold addresses of guest memory, which any thread may reach; nothing is dereferenced here.
@@ -31,7 +33,7 @@ unsafe impl Send for Segments {}
 impl Default for Segments {
     fn default() -> Self {
         let empty = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
-        Self { vectors: Box::new([empty; MOST_SEGMENTS]), used: 0, bytes: 0 }
+        Self { vectors: Box::new([empty; MOST_SEGMENTS]), used: 0, bytes: 0, generation: u32::MAX }
     }
 }
 
@@ -41,6 +43,17 @@ impl Segments {
     pub fn clear(&mut self) {
         self.used = 0;
         self.bytes = 0;
+        self.generation = u32::MAX;
+    }
+
+    /// Says that guest memory of this generation is in use.
+    #[inline]
+    pub(crate) fn belong_to(&mut self, generation: u32) {
+        self.generation = self.generation.min(generation);
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// Adds a segment, joining it to the one before where the two touch. False, and nothing added, when the list is full.

@@ -187,6 +187,11 @@ impl UringEngine {
         })
     }
 
+    /// Who has operations in the kernel that use guest memory of a generation before this one; none for an owner that has gone.
+    pub(crate) fn users_before(&self, generation: u32) -> impl Iterator<Item = Option<u32>> + '_ {
+        self.slots.iter().filter(move |slot| slot.in_flight && slot.segments.generation() < generation).map(|slot| slot.owner)
+    }
+
     fn enable(&mut self) -> io::Result<()> {
         if self.disabled {
             self.ring.submitter().register_enable_rings()?;

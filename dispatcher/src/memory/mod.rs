@@ -43,6 +43,8 @@ pub struct Memory {
     /// for each CCW (measured with 4 KiB reads: ×1.11).
     main: Option<MainRegion>,
     stores: Stores,
+    /// Counts the memories that a guest has had.
+    generation: u32,
     /// Keeps mappings alive that `map` does not own.
     _owner: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -51,7 +53,7 @@ impl Memory {
     /// Takes a memory map of `vm-memory`. The mappings live as long as any clone of this.
     pub fn new(map: Arc<GuestMemoryMmap<()>>) -> Self {
         let main = MainRegion::of(&map);
-        Self { map, main, stores: Stores::Direct, _owner: None }
+        Self { map, main, stores: Stores::Direct, generation: 0, _owner: None }
     }
 
     /// The same memory, stored into by `sink` alone.
@@ -81,6 +83,15 @@ impl Memory {
         if let Stores::Logged(log) = &self.stores {
             log.mark(address, length);
         }
+    }
+
+    /// The same memory as the next one of a guest that has had `other`.
+    pub(crate) fn succeeding(self, other: &Self) -> Self {
+        Self { generation: other.generation.saturating_add(1), ..self }
+    }
+
+    pub(crate) fn generation(&self) -> u32 {
+        self.generation
     }
 
     #[inline]
@@ -157,12 +168,14 @@ impl Memory {
             .is_ok_and(|length| self.in_main(address, length).is_some() || self.map.check_range(GuestAddress(address), length))
     }
 
-    /// Adds the range to `segments`. Returns how many bytes were added: fewer than `length` only when the list is full.
+    /// Adds the range to `segments`, for the kernel to read, or where this [`is_direct`](Self::is_direct) to write. Returns how many bytes were added: fewer
+    /// than `length` only when the list is full. The list must be submitted in the same call of the device: later the guest may have other memory.
     ///
     /// # Errors
     /// The range is not wholly inside the guest's memory; nothing was added.
     #[inline]
     pub fn segments(&self, address: u64, length: usize, segments: &mut Segments) -> Result<usize, OutsideMemory> {
+        segments.belong_to(self.generation);
         if let Some(start) = self.in_main(address, length) {
             return Ok(if segments.push(Segment { address: start, length }) { length } else { 0 });
         }

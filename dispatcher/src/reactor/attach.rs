@@ -249,6 +249,8 @@ impl Reactor {
         if rings > 0 {
             return Err(AttachError::GuestHasRings { guest, rings });
         }
+        // Without rings it has nothing in the kernel; and its place may be another guest's soon.
+        self.settle_memory();
         self.guests.remove(guest.0);
         Ok(())
     }

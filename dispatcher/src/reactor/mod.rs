@@ -6,6 +6,7 @@
 mod answers;
 mod attach;
 mod books;
+mod generations;
 mod intake;
 mod issue;
 mod reset;
@@ -61,6 +62,7 @@ pub struct Reactor {
     /// Rings that someone waits for, or that are going.
     busy_rings: usize,
     resets: Vec<reset::Reset>,
+    replaced: Vec<generations::Replaced>,
     stopping: bool,
     mailbox: Arc<Mailbox>,
     // Last: dropping it waits for the kernel, and what the kernel uses must live until then. Fields are dropped in order, so guests' memory is
@@ -90,6 +92,7 @@ impl Reactor {
             stuck: stuck::Watch::new(stuck_after),
             busy_rings: 0,
             resets: Vec::new(),
+            replaced: Vec::new(),
             stopping: false,
             mailbox,
             engine,
@@ -146,6 +149,9 @@ impl Reactor {
         }
         if !self.resets.is_empty() {
             self.settle_resets();
+        }
+        if !self.replaced.is_empty() {
+            self.settle_memory();
         }
         if self.engine.in_flight_count() > 0 || !self.stuck.found.is_empty() {
             self.watch_for_stuck();
@@ -321,6 +327,7 @@ impl Reactor {
         !self.queues.undelivered.is_empty()
             || self.busy_rings > 0
             || !self.resets.is_empty()
+            || !self.replaced.is_empty()
             || self.rings.iter().any(|(_, ring)| ring.stalled)
     }
 
