@@ -176,7 +176,8 @@ fn concurrent_sense_is_in_the_status_it_belongs_to_and_in_no_other() {
     // No alert, no extension.
     let mut machine = active(DELIVERED);
     machine.event(DeviceEvent::Ended(status(CE | DE)));
-    assert_eq!(machine.taken()[0].extension, None);
+    let end = machine.taken()[0];
+    assert_eq!((end.extension, end.flags, end.scsw.control_word() & 0x7FFF), (None, CompletionFlags::STATUS, 0x4007));
     // A clear withdraws it with its status.
     let mut machine = active(HELD);
     machine.unit_check(Some(sense));
