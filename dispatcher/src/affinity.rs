@@ -7,6 +7,7 @@ use rustix::thread::{sched_getaffinity, CpuSet};
 /// The thread could not be pinned as asked.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot pin to CPU {asked}: {reason}; CPUs that may be used: {allowed}")]
+#[non_exhaustive]
 pub struct PinError {
     /// The CPU asked for.
     pub asked: usize,

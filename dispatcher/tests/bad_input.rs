@@ -235,7 +235,7 @@ fn two_rings() -> (Rig, TestGuest) {
     let device = rig.stage.device(2, NONE);
     rig.reactor.attach_subchannel(ring, id(2), SubchannelOptions::new(2), device).unwrap();
     let device = rig.stage.device(3, NONE);
-    let options = SubchannelOptions { enabled: false, ..SubchannelOptions::new(3) };
+    let options = SubchannelOptions::new(3).with_enabled(false);
     rig.reactor.attach_subchannel(rig.ring, id(3), options, device).unwrap();
     (rig, other)
 }

@@ -173,7 +173,7 @@ fn item_68_pci_goes_with_an_end_that_comes_at_once() {
 
 #[test]
 fn item_67_pci_of_a_program_that_goes_on_is_intermediate() {
-    let mut toy = toy_with(Limits { ccws_per_call: 2, ..Limits::default() });
+    let mut toy = toy_with(Limits::default().with_ccws_per_call(2));
     let nop = ccw(NOP, CC, 0, 0);
     let status = toy.run_program(&[ccw(NOP, CC | PCI, 0, 0), nop, nop, ccw(NOP, 0, 0, 0)]);
     assert_status(status, ENDED, NONE, 3, 0);
@@ -184,7 +184,7 @@ fn item_67_pci_of_a_program_that_goes_on_is_intermediate() {
 
 #[test]
 fn loops_end_in_a_program_check_and_long_programs_give_way() {
-    let mut toy = toy_with(Limits { ccws_per_call: 10, ccws_without_data: 100, ..Limits::default() });
+    let mut toy = toy_with(Limits::default().with_ccws_per_call(10).with_ccws_without_data(100));
     let status = toy.run_program(&[ccw(NOP, CC, 0, 0), ccw(TIC, 0, 0, PROGRAM)]);
     assert_eq!(status.subchannel, PGM);
     assert_eq!(toy.device.unit().commands.len(), 50);

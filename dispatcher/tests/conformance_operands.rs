@@ -174,7 +174,7 @@ impl ControlUnit for WithConfigurationData {
 /// A rig with this device at subchannel 0, status held.
 fn with_device(device: Box<dyn SubchannelDevice>) -> Rig {
     let mut rig = Rig::small();
-    let options = SubchannelOptions { mode: StatusMode::Held, ..SubchannelOptions::new(0x120) };
+    let options = SubchannelOptions::new(0x120).with_mode(StatusMode::Held);
     rig.reactor.attach_subchannel(rig.ring, id(0), options, device).unwrap();
     rig
 }

@@ -399,7 +399,7 @@ fn condition_codes_by_state() {
     assert_eq!(row(|| after(Operation::Halt, DeviceEvent::Halted(Status::default()))), [1, 1, 0, 1, 1, 1, 0, 0]);
     let not_enabled = || {
         let mut rig = Rig::small();
-        let options = SubchannelOptions { enabled: false, ..SubchannelOptions::new(1) };
+        let options = SubchannelOptions::new(1).with_enabled(false);
         let device = rig.stage.device(1, NONE);
         rig.reactor.attach_subchannel(rig.ring, id(1), options, device).unwrap();
         rig

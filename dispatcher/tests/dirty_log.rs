@@ -53,8 +53,8 @@ fn differing(before: &[u8], after: &[u8]) -> BTreeSet<u64> {
 fn disk() -> (Machine<FbaUnit>, Arc<Pages>, tempfile::NamedTempFile) {
     let file = volume_file(256);
     let volume = Arc::new(Volume::open(file.path(), VolumeOptions::default()).unwrap());
-    let limits = Limits { stop_grain: 8192, ..Limits::default() };
-    let device = Fba::with_config(volume, FbaConfig { limits, ..FbaConfig::default() }).unwrap();
+    let limits = Limits::default().with_stop_grain(8192);
+    let device = Fba::with_config(volume, FbaConfig::default().with_limits(limits)).unwrap();
     let pages = Arc::new(Pages::default());
     let mut guest = GuestMemory::new(false);
     guest.memory = guest.memory.with_dirty_log(pages.clone());

@@ -101,7 +101,7 @@ fn item_75_linux_reads_blocks_by_data_chaining() {
 #[test]
 fn linux_writes_are_durable_unless_told_otherwise() {
     for durability in [Durability::Writethrough, Durability::Writeback] {
-        let (mut disk, file) = fba_with(16, VolumeOptions { durability, ..VolumeOptions::default() });
+        let (mut disk, file) = fba_with(16, VolumeOptions::default().with_durability(durability));
         let pattern = |n: u8| vec![n; 512];
         for n in 0..3_u8 {
             disk.put(DATA + 512 * u32::from(n), &pattern(0xA0 + n));
@@ -288,7 +288,7 @@ fn read_replicated_and_read_ipl() {
 
 #[test]
 fn a_read_only_volume_inhibits_writes() {
-    let (mut disk, file) = fba_with(16, VolumeOptions { read_only: true, ..VolumeOptions::default() });
+    let (mut disk, file) = fba_with(16, VolumeOptions::default().with_read_only(true));
     let [define, locate] = disk.locate(5, 0, 1);
     assert_status(disk.run_program(&[define, locate, ccw(0x41, 0, 512, DATA)]), CHECKED, NONE, 2, 512);
     assert_eq!(disk.sense(), (0x80, 0x02));
@@ -299,7 +299,7 @@ fn a_read_only_volume_inhibits_writes() {
 
 #[test]
 fn a_direct_volume_reads_and_writes_what_is_aligned_and_what_is_not() {
-    let options = VolumeOptions { cache: Cache::Direct, ..VolumeOptions::default() };
+    let options = VolumeOptions::default().with_cache(Cache::Direct);
     let file = volume_file(64);
     let volume = match Volume::open(file.path(), options) {
         // Not every file system has direct I/O.
@@ -331,7 +331,7 @@ fn a_direct_volume_reads_and_writes_what_is_aligned_and_what_is_not() {
 fn a_reservation_keeps_other_initiators_out() {
     let (mut one, _file) = fba(16);
     let volume = one.device.unit().shared_volume().clone();
-    let mut other = Machine::new(Fba::with_config(volume, FbaConfig { initiator: 2, ..FbaConfig::default() }).unwrap());
+    let mut other = Machine::new(Fba::with_config(volume, FbaConfig::default().with_initiator(2)).unwrap());
     let command = |command| [ccw(command, SLI, 24, DATA)];
     assert_status(one.run_program(&command(0xB4)), ENDED, NONE, 0, 0);
     assert_status(other.run_program(&command(0x64)), DeviceStatus::BUSY, NONE, 0, 24);

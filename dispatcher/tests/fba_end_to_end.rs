@@ -122,7 +122,7 @@ fn what_is_written_is_in_the_file_and_is_read_back() {
         (Cache::Direct, Durability::Writethrough),
     ] {
         let file = volume_file(4096);
-        let options = VolumeOptions { cache, durability, ..VolumeOptions::default() };
+        let options = VolumeOptions::default().with_cache(cache).with_durability(durability);
         if let Err(error) = Volume::open(file.path(), options) {
             println!("{cache:?}: not run, {error}");
             continue;

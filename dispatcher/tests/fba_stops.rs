@@ -15,8 +15,8 @@ use std::sync::Arc;
 fn reading() -> (Machine<FbaUnit>, tempfile::NamedTempFile) {
     let file = volume_file(64);
     let volume = Arc::new(Volume::open(file.path(), VolumeOptions::default()).unwrap());
-    let limits = Limits { stop_grain: 2048, ..Limits::default() };
-    let mut disk = Machine::new(Fba::with_config(volume, FbaConfig { limits, ..FbaConfig::default() }).unwrap());
+    let limits = Limits::default().with_stop_grain(2048);
+    let mut disk = Machine::new(Fba::with_config(volume, FbaConfig::default().with_limits(limits)).unwrap());
     let [define, locate] = disk.locate(6, 0, 12);
     disk.put_program(&[define, locate, ccw(0x42, CD, 4096, DATA), ccw(0, CC, 2048, DATA + 4096), ccw(0x03, 0, 0, 0)]);
     disk.start(Orb::new(0, PROGRAM));

@@ -236,7 +236,7 @@ impl World {
             (0..RINGS).map(|ring| reactor.attach_ring(ids[GUEST_OF_RING[ring]], guests[ring].ends()).unwrap()).collect();
         for (index, &(ring, number, mode, engine)) in SUBCHANNELS.iter().enumerate() {
             let capabilities = if engine { Capabilities::ENGINE } else { Capabilities::empty() };
-            let options = SubchannelOptions { mode, ..SubchannelOptions::new(number) };
+            let options = SubchannelOptions::new(number).with_mode(mode);
             let device = stage.device(name(index), capabilities);
             reactor.attach_subchannel(rings[ring], id(number), options, device).unwrap();
         }

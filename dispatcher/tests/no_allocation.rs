@@ -163,9 +163,7 @@ fn attach_all(reactor: &mut Reactor, ring: RingId) {
         let file = (number % 4 == 0).then(|| sealed_memory_file("fctl-test", 4096).unwrap());
         let mode = if number % 16 == 5 { StatusMode::Held } else { StatusMode::Delivered };
         let device = Box::new(Varied { starts: 0, looks: 0, file, after_operation: None });
-        reactor
-            .attach_subchannel(ring, id(number), SubchannelOptions { mode, ..SubchannelOptions::new(number) }, device)
-            .unwrap();
+        reactor.attach_subchannel(ring, id(number), SubchannelOptions::new(number).with_mode(mode), device).unwrap();
     }
 }
 

@@ -149,7 +149,7 @@ fn a_program_that_needs_what_is_gone_gets_a_program_check() {
     let mut rig = Rig::small();
     let (volume, _file) = volume(128, 0x77);
     // Many pieces, so that most are still to come.
-    let config = FbaConfig { limits: Limits { stop_grain: 512, ..Limits::default() }, ..FbaConfig::default() };
+    let config = FbaConfig::default().with_limits(Limits::default().with_stop_grain(512));
     let device = Box::new(Fba::with_config(volume, config).unwrap());
     rig.reactor.attach_subchannel(rig.ring, id(0), SubchannelOptions::new(0), device).unwrap();
     let file = memory_file();
@@ -191,7 +191,7 @@ fn under_load_no_byte_of_the_old_memory_changes_after_the_acknowledgement() {
     let (guest_id, ring) = guest.attach(&handle);
     let (volume, _file) = volume(u64::from(BLOCKS), 0x77);
     for number in 0..SUBCHANNELS {
-        let config = FbaConfig { limits: Limits { stop_grain: 4096, ..Limits::default() }, ..FbaConfig::default() };
+        let config = FbaConfig::default().with_limits(Limits::default().with_stop_grain(4096));
         let device = Box::new(Fba::with_config(volume.clone(), config).unwrap());
         handle.attach_subchannel(ring, id(number), SubchannelOptions::new(number), device).unwrap();
     }

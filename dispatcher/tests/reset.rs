@@ -240,7 +240,7 @@ fn disk() -> (Rig, tempfile::NamedTempFile, Arc<Volume>) {
     file.as_file().set_len(64 * 512).unwrap();
     let volume = Arc::new(Volume::open(file.path(), VolumeOptions::default()).unwrap());
     for (number, initiator) in [(0, 7), (1, 7), (2, 8)] {
-        let config = FbaConfig { initiator, ..FbaConfig::default() };
+        let config = FbaConfig::default().with_initiator(initiator);
         let device = Box::new(Fba::with_config(volume.clone(), config).unwrap());
         rig.reactor.attach_subchannel(rig.ring, id(number), SubchannelOptions::new(number), device).unwrap();
     }

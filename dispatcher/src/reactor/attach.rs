@@ -75,6 +75,7 @@ pub struct RingEnds {
 
 /// How a subchannel is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SubchannelOptions {
     /// Device number.
     pub devno: u16,
@@ -88,6 +89,18 @@ impl SubchannelOptions {
     /// An enabled subchannel in delivered mode.
     pub const fn new(devno: u16) -> Self {
         Self { devno, enabled: true, mode: StatusMode::Delivered }
+    }
+
+    /// With another [`enabled`](Self::enabled).
+    #[must_use]
+    pub const fn with_enabled(self, enabled: bool) -> Self {
+        Self { enabled, ..self }
+    }
+
+    /// With another [`mode`](Self::mode).
+    #[must_use]
+    pub const fn with_mode(self, mode: StatusMode) -> Self {
+        Self { mode, ..self }
     }
 }
 
@@ -106,6 +119,7 @@ pub struct Inventory {
 
 /// Where a ring stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RingStatus {
     /// Descriptors are being taken.
     pub serving: bool,

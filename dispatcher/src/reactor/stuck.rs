@@ -10,6 +10,7 @@ const TURNS_BETWEEN_LOOKS: u32 = 1024;
 
 /// Something that devices store on, and that has not ended an operation for too long.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Stuck {
     /// Its name.
     pub name: String,

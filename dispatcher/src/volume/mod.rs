@@ -21,6 +21,7 @@ pub const BLOCK_BYTES: u64 = 512;
 
 /// When a write counts as done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Durability {
     /// When it is on stable storage. FBA DASD has no flush command, so nothing less keeps what a guest was told was written.
     #[default]
@@ -31,6 +32,7 @@ pub enum Durability {
 
 /// Whether the host's page cache stands between guest and medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Cache {
     /// It does.
     #[default]
@@ -42,6 +44,7 @@ pub enum Cache {
 
 /// How to open a volume. The default is the safest: writethrough, buffered, writable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub struct VolumeOptions {
     /// When a write counts as done.
     pub durability: Durability,
@@ -49,6 +52,26 @@ pub struct VolumeOptions {
     pub cache: Cache,
     /// Commands that write get a unit check, and other dispatchers may read the volume too.
     pub read_only: bool,
+}
+
+impl VolumeOptions {
+    /// With another [`durability`](Self::durability).
+    #[must_use]
+    pub const fn with_durability(self, durability: Durability) -> Self {
+        Self { durability, ..self }
+    }
+
+    /// With another [`cache`](Self::cache).
+    #[must_use]
+    pub const fn with_cache(self, cache: Cache) -> Self {
+        Self { cache, ..self }
+    }
+
+    /// With another [`read_only`](Self::read_only).
+    #[must_use]
+    pub const fn with_read_only(self, read_only: bool) -> Self {
+        Self { read_only, ..self }
+    }
 }
 
 /// The second open file of a volume opened with [`Cache::Direct`].

@@ -28,7 +28,7 @@ fn what_is_no_volume_is_refused_with_what_would_do() {
 #[test]
 fn one_writer_or_many_readers() {
     let file = file(1024);
-    let read_only = VolumeOptions { read_only: true, ..VolumeOptions::default() };
+    let read_only = VolumeOptions::default().with_read_only(true);
     let writer = Volume::open(file.path(), VolumeOptions::default()).unwrap();
     assert_eq!((writer.blocks(), writer.bytes(), writer.name()), (2, 1024, file.path().to_str().unwrap()));
     assert!(refusal(file.path(), VolumeOptions::default()).contains("in use by another dispatcher"));
@@ -59,7 +59,7 @@ fn io_is_not_refused_for_want_of_an_immediate_answer() {
 #[test]
 fn direct_io_needs_alignment_and_else_goes_through_the_cache() {
     let file = file(8192);
-    let options = VolumeOptions { cache: Cache::Direct, ..VolumeOptions::default() };
+    let options = VolumeOptions::default().with_cache(Cache::Direct);
     let volume = match Volume::open(file.path(), options) {
         Err(VolumeError::NoDirect { .. }) => return,
         opened => opened.unwrap(),

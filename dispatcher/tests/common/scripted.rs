@@ -210,7 +210,7 @@ impl Rig {
 
     /// Attaches an enabled scripted device; its name is the subchannel's number.
     pub fn attach(&mut self, number: u16, capabilities: Capabilities, mode: StatusMode) {
-        let options = SubchannelOptions { mode, ..SubchannelOptions::new(number) };
+        let options = SubchannelOptions::new(number).with_mode(mode);
         let device = self.stage.device(number, capabilities);
         self.reactor.attach_subchannel(self.ring, id(number), options, device).unwrap();
     }

@@ -61,14 +61,14 @@ impl Disks {
         let mut bytes = vec![0; (disks + 1) * usize::try_from(BLOCKS).unwrap() * BLOCK];
         rng.fill(&mut bytes);
         file.as_file().write_all_at(&bytes, 0).unwrap();
-        let options = VolumeOptions { durability: Durability::Writeback, ..VolumeOptions::default() };
+        let options = VolumeOptions::default().with_durability(Durability::Writeback);
         let volume = Arc::new(Volume::open(file.path(), options).unwrap());
         Self { file, volume, bytes, jobs: HashMap::new(), taken: Vec::new() }
     }
 
     pub fn device(&self) -> impl SubchannelDevice {
-        let limits = Limits { stop_grain: 2048, ..Limits::default() };
-        Fba::with_config(self.volume.clone(), FbaConfig { limits, ..FbaConfig::default() }).unwrap()
+        let limits = Limits::default().with_stop_grain(2048);
+        Fba::with_config(self.volume.clone(), FbaConfig::default().with_limits(limits)).unwrap()
     }
 
     /// Writes a program for a start with this tag, and says where it is; none if all places of this disk are taken.

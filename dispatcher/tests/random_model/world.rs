@@ -65,7 +65,7 @@ impl World {
                 Behind::Disk { delay } => Box::new(Delay::new(disks.device(), delay)),
             };
             let device = Box::new(Watched { sub, journal: journal.clone(), inner });
-            let options = SubchannelOptions { enabled: place.enabled, mode: place.mode, ..SubchannelOptions::new(place.number) };
+            let options = SubchannelOptions::new(place.number).with_enabled(place.enabled).with_mode(place.mode);
             reactor.attach_subchannel(rings[place.ring].id, id(place.number), options, device).unwrap();
         }
         let follows = shape.places.iter().map(|place| {

@@ -40,13 +40,13 @@ fn stops() -> u64 {
 
 /// A device that moves at most a piece at once.
 fn device(volume: &Arc<Volume>) -> Emulated<FbaUnit> {
-    let limits = Limits { stop_grain: u32::try_from(bytes::PIECE).unwrap(), ..Limits::default() };
-    Fba::with_config(volume.clone(), FbaConfig { limits, ..FbaConfig::default() }).unwrap()
+    let limits = Limits::default().with_stop_grain(u32::try_from(bytes::PIECE).unwrap());
+    Fba::with_config(volume.clone(), FbaConfig::default().with_limits(limits)).unwrap()
 }
 
 fn open(path: &Path) -> Arc<Volume> {
     // What is on stable storage is not the question here, and syncs would only make the writes wait for one another.
-    Arc::new(Volume::open(path, VolumeOptions { durability: Durability::Writeback, ..VolumeOptions::default() }).unwrap())
+    Arc::new(Volume::open(path, VolumeOptions::default().with_durability(Durability::Writeback)).unwrap())
 }
 
 /// Stops starts on `volume`, each within `longest`, with a load on a plain file in `place` beside them.

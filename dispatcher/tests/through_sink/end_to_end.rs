@@ -43,7 +43,7 @@ fn the_kernel_writes_no_guest_memory_and_every_byte_arrives() {
     let handle = Builder::default().spawn().unwrap();
     let (_, ring) = guest.attach(&handle);
     let file = volume_file(SUBCHANNELS as usize * 64);
-    let options = VolumeOptions { cache: Cache::Buffered, ..VolumeOptions::default() };
+    let options = VolumeOptions::default().with_cache(Cache::Buffered);
     let volume = Arc::new(Volume::open(file.path(), options).unwrap());
     for number in 0..SUBCHANNELS {
         let device = Box::new(Fba::new(volume.clone()).unwrap());

@@ -15,8 +15,8 @@ use std::sync::Arc;
 fn reading(data: &[Ccw]) -> (Machine<FbaUnit>, tempfile::NamedTempFile) {
     let file = volume_file(64);
     let volume = Arc::new(Volume::open(file.path(), VolumeOptions::default()).unwrap());
-    let limits = Limits { stop_grain: 2048, ..Limits::default() };
-    let mut disk = Machine::new(Fba::with_config(volume, FbaConfig { limits, ..FbaConfig::default() }).unwrap());
+    let limits = Limits::default().with_stop_grain(2048);
+    let mut disk = Machine::new(Fba::with_config(volume, FbaConfig::default().with_limits(limits)).unwrap());
     let [define, locate] = disk.locate(6, 0, 12);
     let program: Vec<Ccw> = [define, locate].iter().chain(data).copied().collect();
     disk.put_program(&program);

@@ -38,11 +38,10 @@ struct Listening {
 /// # Errors
 /// Why it cannot be used, for people.
 pub fn open_volume(configuration: &VolumeConfiguration) -> Result<Volume, Failure> {
-    let options = VolumeOptions {
-        durability: if configuration.writeback { Durability::Writeback } else { Durability::Writethrough },
-        cache: if configuration.direct { Cache::Direct } else { Cache::Buffered },
-        read_only: configuration.read_only,
-    };
+    let options = VolumeOptions::default()
+        .with_durability(if configuration.writeback { Durability::Writeback } else { Durability::Writethrough })
+        .with_cache(if configuration.direct { Cache::Direct } else { Cache::Buffered })
+        .with_read_only(configuration.read_only);
     let path = &configuration.path;
     let in_use = || {
         format!("volume {path:?} is in use by a QEMU, which holds its image locks; stop that one, or open it read-only in both")

@@ -53,7 +53,7 @@ impl DemoVolume {
             let made = OpenOptions::new().write(true).create_new(true).open(&path).and_then(|file| file.set_len(bytes));
             made.map_err(|source| DemoError::Host { what: "make volume", path: path.clone(), source })?;
         }
-        let wanted = VolumeOptions { durability: options.durability.into(), cache: options.cache.into(), read_only: false };
+        let wanted = VolumeOptions::default().with_durability(options.durability.into()).with_cache(options.cache.into());
         let volume = Arc::new(Volume::open(&path, wanted)?);
         if let Some(asked) = size.filter(|&asked| asked != volume.bytes()) {
             return Err(DemoError::OtherSize { path, bytes: volume.bytes(), asked });

@@ -26,11 +26,26 @@ pub use unit::FbaUnit;
 
 /// How an FBA device is set up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct FbaConfig {
     /// Who reserves: subchannels of one initiator (one guest) share reservations. 0 counts as 1.
     pub initiator: u32,
     /// How much is done at once.
     pub limits: Limits,
+}
+
+impl FbaConfig {
+    /// With another [`initiator`](Self::initiator).
+    #[must_use]
+    pub const fn with_initiator(self, initiator: u32) -> Self {
+        Self { initiator, ..self }
+    }
+
+    /// With other [`limits`](Self::limits).
+    #[must_use]
+    pub const fn with_limits(self, limits: Limits) -> Self {
+        Self { limits, ..self }
+    }
 }
 
 impl Default for FbaConfig {
@@ -43,6 +58,7 @@ impl Default for FbaConfig {
 /// A volume that cannot be an FBA device.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("volume {name:?} has {blocks} blocks of 512 bytes; an FBA device has at most {}", u32::MAX)]
+#[non_exhaustive]
 pub struct TooManyBlocks {
     /// The volume's name.
     pub name: String,
