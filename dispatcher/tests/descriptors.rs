@@ -6,11 +6,11 @@ mod common;
 
 use common::id;
 use common::scripted::{accepted, ended, final_of, final_tags, of_kind, plain, program_check, ssch, status, told, Call, Rig};
-use fctl_dispatcher::device::{Capabilities, DeviceEvent, Status};
+use fctl_dispatcher::device::{Capabilities, DeviceContext, DeviceEvent, Status, SubchannelDevice};
 use fctl_dispatcher::subchannel::StatusMode;
 use fctl_dispatcher::SubchannelOptions;
 use fctl_ringabi::arch::{
-    ActivityControl, DeviceStatus, FunctionControl, PmcwCharacteristics, ScswControl, StatusControl, SubchannelStatus,
+    ActivityControl, DeviceStatus, FunctionControl, Orb, PmcwCharacteristics, ScswControl, StatusControl, SubchannelStatus,
 };
 use fctl_ringabi::{CompletionFlags, CompletionKind, Disposition, Extension, Operation, RingSizes};
 
@@ -339,6 +339,47 @@ fn unsolicited_status_has_no_tag_and_no_function() {
     assert_eq!((alert.scsw.control_word() & 0x7FFF, alert.scsw.deferred_cc()), (0x0011, 0), "A+X");
     assert_eq!(alert.scsw.device_status(), DeviceStatus::ATTENTION);
     assert_eq!(rig.schib(1).scsw.control_word() & 0x7FFF, 0);
+}
+
+/// Gets ready some time after each start, as a device whose door was closed by hand.
+struct Door;
+
+impl SubchannelDevice for Door {
+    fn capabilities(&self) -> Capabilities {
+        NONE
+    }
+
+    fn start(&mut self, cx: &mut DeviceContext<'_>, orb: &Orb) {
+        cx.events.push(ended(orb.cpa() + 8));
+        *cx.timer = Some(cx.now);
+    }
+
+    fn halt(&mut self, cx: &mut DeviceContext<'_>) {
+        cx.events.push(DeviceEvent::Halted(Status::default()));
+    }
+
+    fn clear(&mut self, cx: &mut DeviceContext<'_>) {
+        cx.events.push(DeviceEvent::Cleared);
+    }
+
+    fn timer(&mut self, cx: &mut DeviceContext<'_>) {
+        cx.events.push(DeviceEvent::Unsolicited(Status { device: DeviceStatus::DEVICE_END, ..Status::default() }));
+    }
+}
+
+#[test]
+fn a_device_that_is_idle_presents_status_at_its_time_and_in_a_later_turn() {
+    let mut rig = Rig::small();
+    rig.reactor.attach_subchannel(rig.ring, id(1), SubchannelOptions::new(1), Box::new(Door)).unwrap();
+    assert_eq!(final_tags(&rig.batch(&[ssch(1, 0, 5)])), [5]);
+    rig.reactor.turn(64);
+    let seen = rig.completions();
+    assert_eq!(
+        seen.iter().map(|seen| (seen.kind(), seen.scsw.device_status())).collect::<Vec<_>>(),
+        [(Some(CompletionKind::Unsolicited), DeviceStatus::DEVICE_END)]
+    );
+    rig.turns();
+    assert_eq!(rig.completions(), []);
 }
 
 #[test]

@@ -154,8 +154,8 @@ pub struct DeviceContext<'a> {
     pub engine: &'a mut dyn Engine,
     /// The engine slot of the running start; none for a device without [`Capabilities::ENGINE`], or while no start runs.
     pub slot: Option<SlotId>,
-    /// When [`SubchannelDevice::timer`] is to be called (nanoseconds, as `now`). Holds the current setting, to be changed or taken away;
-    /// one timer per subchannel, gone when it was called and when the device becomes idle.
+    /// When [`SubchannelDevice::timer`] is to be called (nanoseconds, as `now`): in a later turn, however soon. Holds the current setting, to be changed or
+    /// taken away; one timer per subchannel, gone when it was called. An idle device may have one too, to present unsolicited status.
     pub timer: &'a mut Option<u64>,
 }
 

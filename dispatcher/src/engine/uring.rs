@@ -218,19 +218,30 @@ impl UringEngine {
         let vectors = slot.segments.vectors();
         #[allow(clippy::cast_possible_truncation, reason = "a list of segments has at most 128 entries")]
         let count = vectors.len() as u32;
-        let entry = match slot.operation? {
-            Operation::Read { file, offset } => {
+        let flags = |durable| if durable { libc::RWF_DSYNC } else { 0 };
+        // Most operations have one piece of memory, and for that the kernel needs to fetch no list (measured with 4 KiB reads: ×1.04 to ×1.07).
+        let one = match vectors {
+            [one] => u32::try_from(one.iov_len).ok().map(|length| (one.iov_base.cast(), length)),
+            _ => None,
+        };
+        let entry = match (slot.operation?, one) {
+            (Operation::Read { file, offset }, Some((address, length))) => {
+                opcode::Read::new(types::Fd(file), address, length).offset(offset).build()
+            }
+            (Operation::Read { file, offset }, None) => {
                 opcode::Readv::new(types::Fd(file), vectors.as_ptr(), count).offset(offset).build()
             }
-            Operation::Write { file, offset, durable } => opcode::Writev::new(types::Fd(file), vectors.as_ptr(), count)
-                .offset(offset)
-                .rw_flags(if durable { libc::RWF_DSYNC } else { 0 })
-                .build(),
-            Operation::Zero { file, offset, length } => opcode::Fallocate::new(types::Fd(file), length)
+            (Operation::Write { file, offset, durable }, Some((address, length))) => {
+                opcode::Write::new(types::Fd(file), address, length).offset(offset).rw_flags(flags(durable)).build()
+            }
+            (Operation::Write { file, offset, durable }, None) => {
+                opcode::Writev::new(types::Fd(file), vectors.as_ptr(), count).offset(offset).rw_flags(flags(durable)).build()
+            }
+            (Operation::Zero { file, offset, length }, _) => opcode::Fallocate::new(types::Fd(file), length)
                 .offset(offset)
                 .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
                 .build(),
-            Operation::Sync { file } => opcode::Fsync::new(types::Fd(file)).flags(types::FsyncFlags::DATASYNC).build(),
+            (Operation::Sync { file }, _) => opcode::Fsync::new(types::Fd(file)).flags(types::FsyncFlags::DATASYNC).build(),
         };
         let flags = if slot.aside { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
         Some(entry.flags(flags).user_data(token(KIND_OPERATION, slot.generation, index.into())))

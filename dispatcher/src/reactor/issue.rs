@@ -181,7 +181,8 @@ impl Station<'_> {
         };
         call(&mut *self.entry.device, &mut cx);
         if timer != before {
-            self.timers.set(self.index, timer);
+            // Never in this turn again, so that a turn is bounded.
+            self.timers.set(self.index, timer.map(|due| due.max(self.books.now() + 1)));
         }
         let entry = &mut *self.entry;
         let mut answers = RingAnswers { ring: self.ring, books: self.books, subsystem: entry.subsystem.word() };
@@ -209,9 +210,6 @@ impl Station<'_> {
         if !entry.subchannel.device_busy() {
             if let Some(slot) = entry.slot.take() {
                 self.engine.release(slot);
-            }
-            if self.timers.get(self.index).is_some() {
-                self.timers.set(self.index, None);
             }
         }
         if entry.subchannel.has_undelivered() && entry.queued & queued::UNDELIVERED == 0 {
@@ -299,9 +297,7 @@ impl Reactor {
         self.books.look_at_clock();
         let now = self.books.now();
         let mut any = false;
-        // A timer that is set to "now" again waits for the next turn.
-        for _ in 0..self.subchannels.len() {
-            let Some(index) = self.timers.pop(now) else { break };
+        while let Some(index) = self.timers.pop(now) {
             any = true;
             if let Some(mut station) = self.station(index) {
                 station.call(|device, cx| device.timer(cx));

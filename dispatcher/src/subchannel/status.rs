@@ -49,10 +49,12 @@ impl Subchannel {
             }
             return;
         }
+        let checks = status.subchannel.difference(SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION);
+        let only_channel_end = status.device == DeviceStatus::CHANNEL_END && checks.is_empty();
         if self.has(HP) {
             // The device has its sense no more, so it goes with the status of the halt.
             self.keep_sense(sense);
-            return self.halted(status, false, answers);
+            return self.halted(status, only_channel_end, answers);
         }
         let Some(start) = self.start.take() else {
             return;
@@ -60,8 +62,6 @@ impl Subchannel {
         self.start_issued = false;
         let good = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
         let pending_pci = self.status & PCI;
-        let checks = status.subchannel.difference(SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION);
-        let only_channel_end = status.device == DeviceStatus::CHANNEL_END && checks.is_empty();
         let (activity, stctl) = if only_channel_end {
             self.phase = Phase::AwaitingDeviceEnd;
             self.secondary_tag = start.tag;

@@ -143,6 +143,21 @@ fn the_device_end_after_a_halt_has_the_tag_of_the_start() {
     assert_eq!(machine.told(), [(CompletionKind::Secondary, 7)]);
 }
 
+/// The program ended by itself, as far as the channel goes, before the halt reached it.
+#[test]
+fn the_device_end_after_a_channel_end_that_answers_a_halt_is_not_lost() {
+    let mut machine = active(DELIVERED);
+    machine.does(Instruction::Halt, 8);
+    machine.issues(Function::Halt, 600);
+    machine.event(DeviceEvent::Ended(status(DeviceStatus::CHANNEL_END)));
+    let told = machine.taken();
+    assert_eq!(told.iter().map(|answer| answer.owed.tag).collect::<Vec<_>>(), [7, 8]);
+    assert_eq!(told[1].scsw.control_word() & ACTL, DEVA);
+    machine.event(DeviceEvent::Secondary(status(DE)));
+    assert_eq!(machine.told(), [(CompletionKind::Secondary, 7)]);
+    assert!(!machine.subchannel.device_busy());
+}
+
 #[test]
 fn concurrent_sense_is_in_the_status_it_belongs_to_and_in_no_other() {
     let mut machine = active(HELD);
