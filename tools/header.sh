@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Makes ringabi/include/fctl_ring.h of ringabi/src/c_abi.rs. With --check it writes nothing and fails if the committed header is stale.
+# Makes the C headers: ringabi/include/fctl_ring.h of ringabi/src/c_abi.rs, dispatcher/capi/include/fctl.h of that package. With --check it writes nothing
+# and fails if a committed header is stale.
 set -euo pipefail
 
 version=0.29.4
 top=$(cd "$(dirname "$0")/.." && pwd)
-ring=$top/ringabi
-header=$ring/include/fctl_ring.h
 
 case "${1:-}" in
 '' | --check) ;;
@@ -29,15 +28,32 @@ fi
 
 made=$(mktemp)
 trap 'rm -f "$made"' EXIT
-cbindgen --quiet --config "$ring/cbindgen.toml" --output "$made" "$ring/src/c_abi.rs"
+stale=0
 
-if [ "${1:-}" = --check ]; then
-    if ! diff -u "$header" "$made"; then
-        echo "header.sh: ringabi/include/fctl_ring.h is stale: run tools/header.sh" >&2
-        exit 1
+# Leaves out what callers in Rust must promise: the comments' sections "Safety", and the empty line before each.
+for_c() {
+    awk '/^ *\/\/ # Safety$/ { skip = 1; held = ""; next }
+         skip && /^ *\/\// { next }
+         { skip = 0; if (held != "") print held; held = "" }
+         /^ *\/\/$/ { held = $0; next }
+         { print }'
+}
+
+# header FOLDER SOURCE HEADER CHECK: makes FOLDER/HEADER of FOLDER/SOURCE, a file or a package.
+header() {
+    local header=$1/$3
+    cbindgen --quiet --config "$top/$1/cbindgen.toml" "$top/$1/$2" | for_c >"$made"
+    if [ "$4" != --check ]; then
+        cat "$made" >"$top/$header"
+        echo "header.sh: wrote $header"
+    elif diff -u "$top/$header" "$made"; then
+        echo "header.sh: $header is up to date"
+    else
+        echo "header.sh: $header is stale: run tools/header.sh" >&2
+        stale=1
     fi
-    echo "header.sh: ringabi/include/fctl_ring.h is up to date"
-else
-    cat "$made" >"$header"
-    echo "header.sh: wrote ringabi/include/fctl_ring.h"
-fi
+}
+
+header ringabi src/c_abi.rs include/fctl_ring.h "${1:-}"
+header dispatcher/capi . include/fctl.h "${1:-}"
+exit "$stale"
