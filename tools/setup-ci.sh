@@ -7,6 +7,8 @@ cd "$(dirname "$0")/.."
 packages=()
 need() { command -v "$1" >/dev/null 2>&1 || packages+=("$2"); }
 need cc gcc
+need c++ g++
+need pkg-config pkg-config
 need python3 python3
 need strace strace
 need setpriv util-linux

@@ -8,7 +8,7 @@ export PATH="$PWD/target/tools/bin:$PATH"
 bin=$PWD/target/release
 step() { printf '\n-- %s (%ss)\n' "$1" "$SECONDS"; }
 
-step "C header is what the code says"
+step "C headers are what the code says"
 tools/header.sh --check
 
 step "at most 45 crates behind fctl-dispatcher, 5 behind fctl-ringabi"
@@ -53,6 +53,9 @@ rm -f "$volume"
 
 step "system calls: enters per turn and per start, others per second"
 tools/check-syscalls.sh
+
+step "a guest under KVM: its ring against one exit each"
+"$bin/fctl-kvm-example"
 
 step "unprivileged, 64 KiB of locked memory, one CPU"
 tools/check-unprivileged.sh

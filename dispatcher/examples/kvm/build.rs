@@ -16,6 +16,7 @@ const FLAGS: &[&str] = &[
     "-Werror",
     "-m64",
     "-ffreestanding",
+    "-fbuiltin",
     "-nostdlib",
     "-static",
     "-fno-pie",
