@@ -56,6 +56,13 @@
 //! A [`Handle`] may be used from any thread but the reactor's (there, [`Reactor`] has the same functions); each call is executed between two turns.
 //! A [`device::SubchannelDevice`] is called by the reactor's thread only.
 //!
+//! # Several reactors
+//! Each [`Builder`] makes one reactor; an embedder makes as many as it wants to give CPUs to, and places them ([`Builder::cpu`]). A ring with its
+//! subchannels belongs to exactly one; reactors share nothing but volumes ([`Arc<Volume>`](volume::Volume)) and a guest's
+//! [`memory::Memory`], so they never wait for each other. A subchannel is operational only in the reactor that serves its home ring. A
+//! ring moves by [`Handle::drain`], [`Handle::detach_ring`] and being attached elsewhere: its positions live in the ring, so its guest
+//! notices nothing. Within a reactor each turn takes at most [`MOST_PER_RING_AND_TURN`] descriptors of a ring, so that a greedy one costs the others no turn.
+//!
 //! # Full, empty, dead
 //! * *Full*: a start without an engine slot stays start-pending in its subchannel; a halt or clear still reaches it. A guest that owes itself
 //!   more completions than its ring holds stalls only itself. Status that no descriptor paid for stays pending in its subchannel.
