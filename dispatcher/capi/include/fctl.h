@@ -366,6 +366,15 @@ int fctl_attach_guest(struct fctl *dispatcher,
                       const struct fctl_guest_options *options,
                       uint64_t *guest);
 
+// Replaces a guest's memory while it runs: to add, remove or move some of it. From now on channel programs are found in the new memory, and one that needs a
+// range that is not there any more gets a program check. Waits until the kernel does not use the old memory any more, at most `timeout`
+// milliseconds; FCTL_E_DEADLINE: the new memory is there, the old is kept until then. The old memory's `release` is called before this returns 0, unless a
+// ring lies in it: then when that is detached.
+int fctl_replace_memory(struct fctl *dispatcher,
+                        uint64_t guest,
+                        const struct fctl_guest_options *options,
+                        uint64_t timeout);
+
 // Takes a guest away that has no rings any more. Its memory's `release` is called as soon as nothing uses the memory: usually before this returns.
 int fctl_detach_guest(struct fctl *dispatcher,
                       uint64_t guest);

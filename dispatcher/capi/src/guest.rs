@@ -5,16 +5,25 @@ use super::arguments::{given, in_callback, object, place, table, Extensible};
 use super::dispatcher::fctl;
 use super::error::{guarded, Done, Failure, FCTL_E_ARGUMENT, FCTL_E_MEMORY};
 use fctl_dispatcher::memory::{DirtyLog, HostRange, Memory, OutsideMemory, Sink};
-use fctl_dispatcher::GuestId;
+use fctl_dispatcher::{ControlError, GuestId};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 /// A guest that is attached.
 #[derive(Clone)]
 pub(crate) struct Guest {
     pub(crate) id: GuestId,
-    pub(crate) memory: Memory,
+    /// Locked while it is replaced.
+    memory: Arc<Mutex<Memory>>,
+}
+
+impl Guest {
+    /// Its memory as it is now.
+    pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// A piece of this process's memory that a guest sees as its memory.
@@ -97,6 +106,18 @@ impl DirtyLog for Embedder {
     }
 }
 
+impl Embedder {
+    fn new(told: fctl_guest_options) -> Arc<Self> {
+        Arc::new(Self { told, attached: AtomicBool::new(false) })
+    }
+
+    /// From now on there is something to release.
+    fn attached(&self) {
+        // Relaxed: who drops the last owner has seen it by what the count of owners orders.
+        self.attached.store(true, Ordering::Relaxed);
+    }
+}
+
 /// # Safety
 /// The ranges are as documented at [`fctl_guest_options`].
 unsafe fn memory(owner: Arc<Embedder>) -> Done<Memory> {
@@ -139,13 +160,46 @@ pub unsafe extern "C" fn fctl_attach_guest(dispatcher: *mut fctl, options: *cons
         let guest = unsafe { place(guest, 0, "guest") }?;
         // SAFETY: as the caller says.
         let dispatcher = unsafe { object(dispatcher, "dispatcher") }?;
-        let embedder = Arc::new(Embedder { told, attached: AtomicBool::new(false) });
+        let embedder = Embedder::new(told);
         // SAFETY: as the caller says.
         let memory = unsafe { memory(Arc::clone(&embedder)) }?;
         let id = dispatcher.handle.attach_guest(memory.clone())?;
-        // Relaxed: who drops the last owner has seen it by what the count of owners orders.
-        embedder.attached.store(true, Ordering::Relaxed);
-        *guest = dispatcher.guests.add(Guest { id, memory });
+        embedder.attached();
+        *guest = dispatcher.guests.add(Guest { id, memory: Arc::new(Mutex::new(memory)) });
+        Ok(0)
+    })
+}
+
+/// Replaces a guest's memory while it runs: to add, remove or move some of it. From now on channel programs are found in the new memory, and one that needs a
+/// range that is not there any more gets a program check. Waits until the kernel does not use the old memory any more, at most `timeout`
+/// milliseconds; FCTL_E_DEADLINE: the new memory is there, the old is kept until then. The old memory's `release` is called before this returns 0, unless a
+/// ring lies in it: then when that is detached.
+///
+/// # Safety
+/// As [`fctl_attach_guest`].
+#[no_mangle]
+pub unsafe extern "C" fn fctl_replace_memory(
+    dispatcher: *mut fctl,
+    guest: u64,
+    options: *const fctl_guest_options,
+    timeout: u64,
+) -> c_int {
+    guarded(|| {
+        // SAFETY: as the caller says.
+        let told = unsafe { given(options) }?;
+        // SAFETY: as the caller says.
+        let dispatcher = unsafe { object(dispatcher, "dispatcher") }?;
+        let guest = dispatcher.guests.get(guest)?;
+        let embedder = Embedder::new(told);
+        // SAFETY: as the caller says.
+        let memory = unsafe { memory(Arc::clone(&embedder)) }?;
+        let mut known = guest.memory();
+        let replaced = dispatcher.handle.replace_memory(guest.id, memory.clone(), Duration::from_millis(timeout));
+        if matches!(replaced, Ok(()) | Err(ControlError::Deadline(_))) {
+            embedder.attached();
+            *known = memory;
+        }
+        replaced?;
         Ok(0)
     })
 }

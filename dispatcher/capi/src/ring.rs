@@ -104,7 +104,7 @@ fn region(options: &fctl_ring_options, guest: &Guest) -> Done<Region> {
         ));
     }
     let region = if options.flags & FCTL_RING_IN_GUEST != 0 {
-        Region::from_guest_memory(&guest.memory, options.guest_address, options.bytes)
+        Region::from_guest_memory(&guest.memory(), options.guest_address, options.bytes)
     } else {
         let file = File::from(duplicate(options.memory_file, "memory_file")?);
         Region::from_memory_file(&file, options.offset, options.bytes)

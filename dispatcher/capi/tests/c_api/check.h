@@ -69,4 +69,55 @@ static inline uint64_t guest_of(struct fctl *dispatcher, void *memory)
     return guest;
 }
 
+/* A guest's driver: both ends of its ring. */
+struct driver {
+    struct fctl_ring ring;
+    struct fctl_poster poster;
+    struct fctl_reader reader;
+    int doorbell, notification;
+};
+
+static inline void driver_open(struct driver *driver, void *region, uint64_t bytes, int doorbell, int notification)
+{
+    CHECK(fctl_open(&driver->ring, region, bytes) == FCTL_OK, "the ring does not open");
+    fctl_poster_open(&driver->poster, &driver->ring);
+    fctl_reader_open(&driver->reader, &driver->ring);
+    driver->doorbell = doorbell;
+    driver->notification = notification;
+}
+
+static inline void post(struct driver *driver, struct fctl_descriptor descriptor)
+{
+    bool must_ring;
+
+    CHECK(fctl_post(&driver->poster, &descriptor, &must_ring) == FCTL_OK, "cannot post");
+    if (must_ring)
+        CHECK(fctl_ring_doorbell(driver->doorbell), "cannot ring");
+}
+
+static inline struct fctl_completion next(struct driver *driver)
+{
+    struct fctl_completion completion;
+    enum fctl_result result;
+
+    while ((result = fctl_take(&driver->reader, &completion, NULL)) == FCTL_EMPTY) {
+        if (fctl_announce_sleep(&driver->reader)) {
+            CHECK(fctl_wait_notification(driver->notification), "no notification");
+            fctl_awake(&driver->reader);
+        }
+    }
+    CHECK(result == FCTL_OK, "%d", (int)result);
+    return completion;
+}
+
+/* A format-1 CCW that suppresses wrong lengths. */
+static inline void put_ccw(uint8_t *ccw, uint8_t command, uint16_t count, uint32_t address)
+{
+    ccw[0] = command;
+    ccw[1] = 0x20;
+    ccw[2] = (uint8_t)(count >> 8);
+    ccw[3] = (uint8_t)count;
+    fctl_put_be32(ccw + 4, address);
+}
+
 #endif

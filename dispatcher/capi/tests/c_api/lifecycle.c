@@ -42,34 +42,6 @@ static void release(void *context)
     releases++;
 }
 
-static struct fctl_ring ring_view;
-static struct fctl_poster poster;
-static struct fctl_reader reader;
-
-static void post(int doorbell, struct fctl_descriptor descriptor)
-{
-    bool must_ring;
-
-    CHECK(fctl_post(&poster, &descriptor, &must_ring) == FCTL_OK, "cannot post");
-    if (must_ring)
-        CHECK(fctl_ring_doorbell(doorbell), "cannot ring");
-}
-
-static struct fctl_completion next(int notification)
-{
-    struct fctl_completion completion;
-    enum fctl_result result;
-
-    while ((result = fctl_take(&reader, &completion, NULL)) == FCTL_EMPTY) {
-        if (fctl_announce_sleep(&reader)) {
-            CHECK(fctl_wait_notification(notification), "no notification");
-            fctl_awake(&reader);
-        }
-    }
-    CHECK(result == FCTL_OK, "%d", (int)result);
-    return completion;
-}
-
 /* One life of a guest, with these callbacks. */
 static void live(const struct fctl_guest_options *callbacks, struct fctl_volume *volume)
 {
@@ -96,21 +68,19 @@ static void live(const struct fctl_guest_options *callbacks, struct fctl_volume 
     MUST(fctl_attach_subchannel(dispatcher, &disk));
     MUST(fctl_attach_subchannel(dispatcher, &silent));
 
-    CHECK(fctl_open(&ring_view, memory + RING, RING_BYTES) == FCTL_OK, "the ring does not open");
-    fctl_poster_open(&poster, &ring_view);
-    fctl_reader_open(&reader, &ring_view);
+    struct driver driver;
+    driver_open(&driver, memory + RING, RING_BYTES, doorbell, notification);
     /* READ IPL: the first block. */
-    static const uint8_t read_ipl[8] = { 0x02, 0x20, 0x02, 0x00, 0, 0, BUFFER >> 8, 0 };
-    memcpy(memory + PROGRAM, read_ipl, sizeof read_ipl);
-    post(doorbell, fctl_start(SUBCHANNEL, 7, 0x00C0FF00, PROGRAM, 1));
-    struct fctl_completion completion = next(notification);
+    put_ccw(memory + PROGRAM, 0x02, 512, BUFFER);
+    post(&driver, fctl_start(SUBCHANNEL, 7, 0x00C0FF00, PROGRAM, 1));
+    struct fctl_completion completion = next(&driver);
     CHECK(completion.tag == 1 && completion.cc == 0 && fctl_get_be32(completion.scsw + 8) == 0x0C000000, "status %08x",
           fctl_get_be32(completion.scsw + 8));
     for (unsigned byte = 0; byte < 512; byte++)
         CHECK(memory[BUFFER + byte] == (uint8_t)(byte * 7 + 1), "byte %u is %02x", byte, memory[BUFFER + byte]);
 
     /* A start that never ends: a drain gives up at its deadline and names it; a reset ends it. */
-    post(doorbell, fctl_start(SILENT, 8, 0x00C0FF00, PROGRAM, 2));
+    post(&driver, fctl_start(SILENT, 8, 0x00C0FF00, PROGRAM, 2));
     struct fctl_ring_status status = { .size = sizeof status };
     do
         MUST(fctl_read_ring_status(dispatcher, ring, &status));

@@ -54,11 +54,21 @@ fn bad_input_is_an_error_code_with_a_message() {
     }
 }
 
+/// Runs a program on a volume with known bytes.
+fn assert_passes_with_a_volume(source: &str) {
+    let file = volume(&(0..64 * 512_u32).map(|at| ((at * 7 + 1) & 0xFF) as u8).collect::<Vec<u8>>());
+    let program = Installed::get().build(source, Linking::Shared);
+    assert_eq!(Installed::get().run(&program, &[file.path().as_os_str()]), "PASS\n");
+}
+
 #[test]
 fn memory_is_stored_into_marked_and_released_as_asked() {
-    let file = volume(&(0..64 * 512_u32).map(|at| ((at * 7 + 1) & 0xFF) as u8).collect::<Vec<u8>>());
-    let program = Installed::get().build("lifecycle.c", Linking::Shared);
-    assert_eq!(Installed::get().run(&program, &[file.path().as_os_str()]), "PASS\n");
+    assert_passes_with_a_volume("lifecycle.c");
+}
+
+#[test]
+fn memory_is_replaced_while_the_guest_runs() {
+    assert_passes_with_a_volume("replace.c");
 }
 
 #[test]
