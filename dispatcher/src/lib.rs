@@ -54,7 +54,8 @@
 //!   ([`Reactor::prepare_sleep`] says how).
 //!
 //! A [`Handle`] may be used from any thread but the reactor's (there, [`Reactor`] has the same functions); each call is executed between two turns.
-//! A [`device::SubchannelDevice`] is called by the reactor's thread only.
+//! A [`device::SubchannelDevice`] is called by the reactor's thread only. A hypervisor that intercepts its guest's instructions posts them by a
+//! [`host::HostRing`]. `docs/embedding.md` has a longer example, the system calls of each phase, and how to place threads and size rings.
 //!
 //! # Several reactors
 //! Each [`Builder`] makes one reactor; an embedder makes as many as it wants to give CPUs to, and places them ([`Builder::cpu`]). A ring with its
@@ -73,8 +74,8 @@
 //!
 //! # What blocks, what allocates, what is unsafe
 //! The data path takes no lock, allocates nothing, and makes at most one system call per turn. Attaching allocates. Calls of a [`Handle`] block until the
-//! reactor has answered; [`Handle::drain`] and [`Handle::detach_ring`] until the deadline at most. Dropping a [`Handle`] or a [`Reactor`] waits for the
-//! kernel. Unsafe code is in `engine` (handing addresses to the kernel) and `region` (mapping shared memory); `subchannel` has none.
+//! reactor has answered; [`Handle::drain`], the detaching and resetting ones and [`Handle::replace_memory`] until the deadline at most. Dropping a [`Handle`] or a [`Reactor`] waits for the
+//! kernel. Unsafe code is in `engine` (handing addresses to the kernel), `memory` and `region` (shared mappings); `subchannel` has none.
 //!
 //! # Manners
 //! No signal handler, no allocator, no logger, no global state, no thread and no affinity that was not asked for; it never exits the process.
@@ -97,3 +98,7 @@ pub use reactor::{
     AttachError, GuestId, Inventory, Reactor, RingEnds, RingId, RingStatus, Stuck, SubchannelOptions, WaitPolicy,
     MOST_PER_RING_AND_TURN,
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/embedding.md")]
+struct EmbeddingGuide;

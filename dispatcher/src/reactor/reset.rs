@@ -128,6 +128,7 @@ impl Reactor {
                 } else {
                     entry.subchannel.end_reset(entry.enabled);
                     entry.device.reset();
+                    self.timers.set(index, None);
                 }
             }
             self.forget_resets(index);
