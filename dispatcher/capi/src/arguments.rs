@@ -89,6 +89,7 @@ pub(crate) unsafe trait Extensible: Copy {
 }
 
 fn size_of_caller<T: Extensible>(size: usize) -> Done<usize> {
+    const { assert!(T::LEAST >= size_of::<usize>() && T::LEAST <= size_of::<T>() && size_of::<T>() <= MOST_BYTES) };
     if size < T::LEAST || size > MOST_BYTES {
         return Err(Failure::new(
             FCTL_E_VERSION,
