@@ -13,6 +13,7 @@ need python3 python3
 need strace strace
 need setpriv util-linux
 need taskset util-linux
+need valgrind valgrind
 need s390x-linux-gnu-gcc gcc-s390x-linux-gnu
 need qemu-s390x-static qemu-user-static
 [ -e /usr/include/stdio.h ] || packages+=(libc6-dev)

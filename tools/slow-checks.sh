@@ -57,6 +57,9 @@ tools/check-syscalls.sh
 step "a guest under KVM: its ring against one exit each"
 "$bin/fctl-kvm-example"
 
+step "instruction counts: at most 5 % above the baselines of bench/instructions.toml"
+tools/count-instructions.py
+
 step "unprivileged, 64 KiB of locked memory, one CPU"
 tools/check-unprivileged.sh
 

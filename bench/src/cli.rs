@@ -102,6 +102,8 @@ pub enum What {
     Fba,
     /// The same as Linux sends it: eight data-chained CCWs of 512.
     FbaChained,
+    /// Clears of 256 null subchannels that have nothing to do.
+    Clear,
 }
 
 /// Options of `load`.
@@ -125,7 +127,7 @@ pub struct Load {
     /// Guest and dispatcher in one thread, turn by turn: work without waiting.
     #[arg(long)]
     pub one_thread: bool,
-    /// Run this many round trips instead of a time: for instruction counts.
+    /// Run this many round trips instead of a time.
     #[arg(long)]
     pub starts: Option<u64>,
     /// Where the threads run.

@@ -3,8 +3,10 @@
 
 use crate::guest::Program;
 use crate::guest_memory::GuestMemory;
+use crate::subject::id;
 use crate::volume_file::{stamp, Random, PIECE_BYTES};
 use fctl_ringabi::arch::{Ccw, CcwFlags, Orb};
+use fctl_ringabi::Descriptor;
 
 /// How the 4 KiB are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,7 +80,7 @@ fn program(place: u16, reading: Reading) -> Vec<Ccw> {
 
 impl Program for FbaReads<'_> {
     #[inline]
-    fn prepare(&mut self, place: u16) -> Orb {
+    fn prepare(&mut self, place: u16, tag: u64) -> Descriptor {
         let piece = self.random.below(self.pieces);
         let base = buffer(place);
         self.expected[usize::from(place)] = stamp(piece);
@@ -93,7 +95,7 @@ impl Program for FbaReads<'_> {
         let [c0, c1] = BLOCKS.to_be_bytes();
         self.memory.put(base + EXTENT, &[0x40, 0, 2, 0, s0, s1, s2, s3, 0, 0, 0, 0, l0, l1, l2, l3]);
         self.memory.put(base + LOCATE, &[0x06, 0, c0, c1, 0, 0, 0, 0]);
-        Orb::new(u32::from(place), cpa)
+        Descriptor::start(id(place), &Orb::new(u32::from(place), cpa), tag)
     }
 
     #[inline]

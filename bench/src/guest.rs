@@ -7,8 +7,8 @@ use crate::pump::Wire;
 use crate::subject::id;
 use fctl_dispatcher::clock;
 use fctl_dispatcher::region::RegionWords;
-use fctl_ringabi::arch::{DeviceStatus, Orb, SubchannelStatus};
-use fctl_ringabi::{Completion, CompletionKind, CompletionReader, Descriptor, Disposition, Poster};
+use fctl_ringabi::arch::{DeviceStatus, FunctionControl, Orb, StatusControl, SubchannelStatus};
+use fctl_ringabi::{Completion, CompletionKind, CompletionReader, Descriptor, Disposition, Operation, Poster};
 use vmm_sys_util::eventfd::EventFd;
 
 /// The guest's ends of a ring pair.
@@ -24,19 +24,25 @@ impl RingGuest {
         Self { poster, reader, doorbell }
     }
 
-    /// The wire that starts `program` on a subchannel for each request. `stamped` descriptors say when they were posted (one look at the clock for
+    /// The wire that makes each request an instruction of `program`. `stamped` descriptors say when they were posted (one look at the clock for
     /// each batch).
     pub fn wire<P: Program>(self, program: P, stamped: bool) -> RingWire<P> {
         RingWire { guest: self, program, stamped }
     }
 }
 
-/// What is started on a subchannel.
+/// What is asked of a subchannel.
 pub trait Program {
-    /// Prepares the subchannel's next program and gives the ORB that starts it.
-    fn prepare(&mut self, place: u16) -> Orb;
+    /// Prepares the subchannel's next instruction.
+    fn prepare(&mut self, place: u16, tag: u64) -> Descriptor;
 
-    /// Looks whether the program that has ended did its work; the status was looked at before.
+    /// Looks whether a final's status is that of the instruction when all went well.
+    #[inline(always)]
+    fn ended_well(completion: &Completion) -> bool {
+        completion.scsw.device_status() == ENDED && completion.scsw.subchannel_status() == SubchannelStatus::empty()
+    }
+
+    /// Looks whether what has ended well did its work.
     fn done(&mut self, place: u16) -> bool;
 }
 
@@ -46,8 +52,8 @@ pub struct NoProgram;
 
 impl Program for NoProgram {
     #[inline(always)]
-    fn prepare(&mut self, place: u16) -> Orb {
-        Orb::new(u32::from(place), 0x1000)
+    fn prepare(&mut self, place: u16, tag: u64) -> Descriptor {
+        Descriptor::start(id(place), &Orb::new(u32::from(place), 0x1000), tag)
     }
 
     #[inline(always)]
@@ -56,7 +62,25 @@ impl Program for NoProgram {
     }
 }
 
-/// Starts and their finals, as a wire.
+/// CLEAR SUBCHANNEL, to subchannels that have nothing to do.
+#[derive(Clone, Copy, Debug)]
+pub struct Clears;
+
+impl Program for Clears {
+    fn prepare(&mut self, place: u16, tag: u64) -> Descriptor {
+        Descriptor::new(Operation::Clear, id(place), tag)
+    }
+
+    fn ended_well(completion: &Completion) -> bool {
+        completion.scsw.fctl() == FunctionControl::CLEAR && completion.scsw.stctl() == StatusControl::PENDING
+    }
+
+    fn done(&mut self, _place: u16) -> bool {
+        true
+    }
+}
+
+/// Instructions and their finals, as a wire.
 pub struct RingWire<P> {
     guest: RingGuest,
     program: P,
@@ -66,14 +90,10 @@ pub struct RingWire<P> {
 /// Channel end and device end, nothing else.
 const ENDED: DeviceStatus = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
 
-/// True for the final of a start that ended well.
+/// True for the final of an instruction that was executed.
 #[inline(always)]
-fn ended_well(completion: &Completion) -> bool {
-    completion.kind == CompletionKind::Final as u8
-        && completion.cc == 0
-        && completion.disposition == Disposition::Executed as u8
-        && completion.scsw.device_status() == ENDED
-        && completion.scsw.subchannel_status() == SubchannelStatus::empty()
+fn executed(completion: &Completion) -> bool {
+    completion.kind == CompletionKind::Final as u8 && completion.cc == 0 && completion.disposition == Disposition::Executed as u8
 }
 
 impl<P: Program> Wire for RingWire<P> {
@@ -84,9 +104,8 @@ impl<P: Program> Wire for RingWire<P> {
         let posted = if self.stamped { clock::now() } else { 0 };
         for _ in 0..count {
             let request = ledger.open();
-            let orb = self.program.prepare(request.place);
-            let descriptor = Descriptor::start(id(request.place), &orb, request.tag).posted_at(posted);
-            self.guest.poster.stage(&descriptor).doing("post a start")?;
+            let descriptor = self.program.prepare(request.place, request.tag).posted_at(posted);
+            self.guest.poster.stage(&descriptor).doing("post an instruction")?;
         }
         if self.guest.poster.publish() {
             self.guest.doorbell.write(1).doing("ring the doorbell")?;
@@ -105,12 +124,12 @@ impl<P: Program> Wire for RingWire<P> {
                 Err(violation) => return Err(violation).doing("take a completion"),
             };
             let place = ledger.close(completion.tag).ok_or_else(|| Self::unknown(completion.tag))?;
-            if !ended_well(&completion) {
-                let fault = format!("a start did not end well: {completion:?}, {extension:?}");
+            if !(executed(&completion) && P::ended_well(&completion)) {
+                let fault = format!("an instruction did not end well: {completion:?}, {extension:?}");
                 return Err(BenchError::Wrong { side: Self::SIDE, fault });
             }
             if !self.program.done(place) {
-                let fault = format!("the program of subchannel {place} ended well but did not do its work");
+                let fault = format!("what subchannel {place} was asked for ended well but did not do its work");
                 return Err(BenchError::Wrong { side: Self::SIDE, fault });
             }
             count += 1;
