@@ -103,7 +103,8 @@ impl Region {
             .map_err(|_| RegionError::Misaligned { what: "mapping", found: base.as_ptr().addr() as u64 })
     }
 
-    /// A region in the guest's own memory, from guest address `address` on.
+    /// A region in the guest's own memory, from guest address `address` on. The rings are written directly, also where the memory has a
+    /// [`Sink`](crate::memory::Sink): its mapping must be writable here. The mapping is kept as long as the region, whatever becomes of the guest's memory.
     ///
     /// # Errors
     /// Misaligned, or not inside one piece of the guest's memory.

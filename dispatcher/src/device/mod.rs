@@ -186,7 +186,7 @@ pub trait SubchannelDevice: Send {
     fn clear(&mut self, cx: &mut DeviceContext<'_>);
 
     /// Becomes what it was when it was attached: status, sense and reservations are forgotten. Called only when nothing of it is in the kernel and no
-    /// start, halt or clear is unanswered. Its timer is gone.
+    /// start, halt or clear is unanswered. Its timer is gone. A device that wraps another one passes this on.
     fn reset(&mut self) {}
 
     /// The operation of this device's slot has ended.

@@ -39,9 +39,13 @@
 //! [`HostRing::execute`] takes itself. So the eventfd may be the one that injects the guest's interrupt. Who takes without waiting for a notification
 //! that is on its way will find nothing behind it.
 
+mod error;
 mod meeting;
 mod ring;
+mod setup;
 mod side;
 
-pub use ring::{Executed, HostEnds, HostError, HostRing, HostRingError, HostRingOptions};
+pub use error::{HostError, HostRingError};
+pub use ring::{Executed, HostRing};
+pub use setup::{HostEnds, HostRingOptions};
 pub(crate) use side::HostSide;

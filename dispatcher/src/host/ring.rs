@@ -1,102 +1,25 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The embedder's end of a host ring.
 
+use super::error::HostError;
 use super::meeting::Meeting;
-use super::side::{ends_at_acceptance, HostSide};
+use super::side::ends_at_acceptance;
 use crate::clock;
-use crate::reactor::RingEnds;
-use crate::region::{sealed_memory_file, Region, RegionError, RegionWords};
+use crate::region::RegionWords;
 use fctl_ringabi::{
-    Completion, CompletionKind, CompletionReader, Descriptor, DescriptorFlags, Disposition, Extension, GuestPort, Header,
-    HeaderError, Operation, PostError, Poster, RingSizes, Violation,
+    Completion, CompletionKind, CompletionReader, Descriptor, DescriptorFlags, Disposition, Extension, Operation, PostError,
+    Poster,
 };
 use std::collections::VecDeque;
-use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC};
+use vmm_sys_util::eventfd::EventFd;
 
 /// Looks at the ring between two looks at the clock.
 const LOOKS: u32 = 64;
 
-/// How a host ring is set up.
-#[derive(Debug)]
-#[non_exhaustive]
-pub struct HostRingOptions {
-    /// Entries of the submission ring: a power of two, at least 8. The completion ring has four times as many, and each instruction that has not ended
-    /// needs one of these. 64 if not said.
-    pub entries: u32,
-    /// The eventfd to be written as notification, for instance the one that injects the guest's interrupt; none: one is made.
-    pub notification: Option<EventFd>,
-    /// How long an instruction may wait to be accepted. 5 seconds if not said.
-    pub limit: Duration,
-    /// How long to poll for that before sleeping, while the reactor is awake. 50 microseconds if not said; zero on a machine with one CPU.
-    pub polling: Duration,
-}
-
-impl Default for HostRingOptions {
-    fn default() -> Self {
-        let alone = std::thread::available_parallelism().is_ok_and(|cpus| cpus.get() == 1);
-        let polling = if alone { Duration::ZERO } else { Duration::from_micros(50) };
-        Self { entries: 64, notification: None, limit: Duration::from_secs(5), polling }
-    }
-}
-
-/// Why a host ring could not be made.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HostRingError {
-    /// A size is not accepted.
-    #[error("the host ring cannot be laid out: {0}")]
-    Header(#[from] HeaderError),
-    /// Its memory.
-    #[error("the host ring has no memory: {0}")]
-    Region(#[from] RegionError),
-    /// An eventfd or a memory file.
-    #[error("{what} cannot be made: {source}")]
-    Resource {
-        /// What.
-        what: &'static str,
-        /// The system's answer.
-        source: io::Error,
-    },
-}
-
-/// Why an instruction was not executed, or nothing can be taken.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum HostError {
-    /// The dispatcher has stopped, or the ring was detached. What had ended before can still be taken.
-    #[error("the dispatcher does not serve this ring any more")]
-    Stopped,
-    /// It was posted, but not accepted in time: the dispatcher does not run, or the ring is being drained. If it is accepted later, it is executed then;
-    /// its final comes by [`HostRing::take`], without a notification if it ends with its condition code.
-    #[error("the instruction was posted and not accepted within {0:?}")]
-    Late(Duration),
-    /// It was not posted: too many completions wait to be taken.
-    #[error("{0} completions wait to be taken: take them first")]
-    Untaken(usize),
-    /// It was not posted.
-    #[error("the instruction cannot be posted: {0}")]
-    Post(#[from] PostError),
-    /// The ring's memory was changed by somebody.
-    #[error("the ring is broken: {0}")]
-    Violation(#[from] Violation),
-    /// There was no instruction, or it would have ended with a program interruption. [`HostRing::execute`] gives the details.
-    #[error("refused: {disposition:?}, code {code:#06x}")]
-    Refused {
-        /// [`Disposition::ProgramInterruption`] or [`Disposition::DescriptorError`].
-        disposition: Disposition,
-        /// The program-interruption code, or the [`fctl_ringabi::DescriptorError`].
-        code: u16,
-    },
-    /// The doorbell or the notification cannot be written.
-    #[error("an eventfd of the ring cannot be written: {0}")]
-    EventFd(#[from] io::Error),
-}
-
 /// A completion with its extension.
-type Taken = (Completion, Option<Extension>);
+pub(super) type Taken = (Completion, Option<Extension>);
 
 /// An instruction that was accepted or refused.
 #[derive(Clone, Copy, Debug)]
@@ -118,69 +41,24 @@ impl Executed {
     }
 }
 
-/// What the dispatcher gets of a host ring ([`Handle::attach_host_ring`](crate::Handle::attach_host_ring)).
-#[derive(Debug)]
-pub struct HostEnds {
-    pub(crate) ends: RingEnds,
-    pub(crate) side: HostSide,
-}
-
 /// The embedder's end of a ring pair of its own. See the [module](super) for who may use it how.
 #[derive(Debug)]
 pub struct HostRing {
-    poster: Poster<RegionWords>,
-    reader: CompletionReader<RegionWords>,
-    meeting: Arc<Meeting>,
-    doorbell: EventFd,
-    notification: EventFd,
+    pub(super) poster: Poster<RegionWords>,
+    pub(super) reader: CompletionReader<RegionWords>,
+    pub(super) meeting: Arc<Meeting>,
+    pub(super) doorbell: EventFd,
+    pub(super) notification: EventFd,
     /// Completions that came while an instruction waited for its own.
-    kept: VecDeque<Taken>,
+    pub(super) kept: VecDeque<Taken>,
     /// *Accepted* completions still to come of instructions that were given up.
-    late: usize,
-    most: usize,
-    limit: Duration,
-    polling: u64,
+    pub(super) late: usize,
+    pub(super) most: usize,
+    pub(super) limit: Duration,
+    pub(super) polling: u64,
 }
 
 impl HostRing {
-    /// Makes the ring, and the end of it that is to be attached.
-    ///
-    /// # Errors
-    /// A size outside what is accepted, or the system has no memory or descriptors.
-    pub fn new(options: HostRingOptions) -> Result<(Self, HostEnds), HostRingError> {
-        let resource = |what| move |source| HostRingError::Resource { what, source };
-        let header = Header::layout(RingSizes::new(options.entries))?;
-        let bytes = header.region_bytes();
-        let file = sealed_memory_file("fctl-host-ring", bytes).map_err(resource("the ring's memory"))?;
-        let region = Region::from_memory_file(&file, 0, bytes)?;
-        header.format(region.words())?;
-        let (poster, reader) = GuestPort::open(region.words().clone())?.split();
-        let eventfd = || EventFd::new(EFD_CLOEXEC).map_err(resource("an eventfd"));
-        let doorbell = eventfd()?;
-        let notification = options.notification.map_or_else(eventfd, Ok)?;
-        let ends = RingEnds {
-            region,
-            doorbell: doorbell.try_clone().map_err(resource("an eventfd"))?,
-            notification: notification.try_clone().map_err(resource("an eventfd"))?,
-        };
-        let meeting = Arc::new(Meeting::default());
-        let side = HostSide::new(Arc::clone(&meeting));
-        let most = header.sizes().completion_entries as usize;
-        let host = Self {
-            poster,
-            reader,
-            meeting,
-            doorbell,
-            notification,
-            kept: VecDeque::with_capacity(2 * most),
-            late: 0,
-            most,
-            limit: options.limit,
-            polling: u64::try_from(options.polling.as_nanos()).unwrap_or(u64::MAX),
-        };
-        Ok((host, HostEnds { ends, side }))
-    }
-
     /// Executes an instruction and gives its condition code. What ended with it is dropped: for STORE and TEST use [`execute`](Self::execute).
     ///
     /// # Errors

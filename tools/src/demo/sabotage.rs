@@ -149,6 +149,10 @@ impl<D: SubchannelDevice> SubchannelDevice for Saboteur<D> {
         self.with_inner(cx, |inner, cx| inner.timer(cx));
     }
 
+    fn reset(&mut self) {
+        self.inner.reset();
+    }
+
     fn take_sense(&mut self) -> Option<Sense> {
         self.inner.take_sense()
     }
