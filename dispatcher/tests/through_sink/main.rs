@@ -18,4 +18,5 @@ mod end_to_end;
 mod fba_commands;
 #[path = "../fba_stops.rs"]
 mod fba_stops;
+mod intercepted;
 mod pieces;
