@@ -156,6 +156,14 @@ impl Memory {
         NonNull::new(slice.ptr_guard_mut().as_ptr())
     }
 
+    /// Says that `bytes` bytes from this address on will be fetched soon. Changes nothing; a range outside is ignored.
+    #[inline]
+    pub(crate) fn expect(&self, address: u64, bytes: usize) {
+        if let Some(main) = &self.main {
+            main.prefetch(address, bytes);
+        }
+    }
+
     #[inline]
     fn in_main(&self, address: u64, length: usize) -> Option<NonNull<u8>> {
         self.main.as_ref()?.find(address, length)

@@ -5,6 +5,7 @@ use super::answers::RingAnswers;
 use super::issue::Queues;
 use super::table::{Entry, Guest, Slab, NOWHERE};
 use super::Reactor;
+use crate::device::Capabilities;
 use crate::memory::{Memory, OutsideMemory};
 use crate::subchannel::{Answer, Answers, Instruction, Owed};
 use fctl_ringabi::arch::{Orb, Schib, Scsw, SubsystemId};
@@ -12,6 +13,9 @@ use fctl_ringabi::{
     interruption_code, CompletionFlags, CompletionKind, Descriptor, DescriptorError, DescriptorFlags, DescriptorWords,
     Disposition, Operation, Violation,
 };
+
+/// A channel program with its parameters is seldom longer: Linux' driver for FBA needs 48 bytes and up.
+const PROGRAM_BYTES: usize = 128;
 
 /// What a descriptor's operand turned out to be.
 enum Operand {
@@ -112,6 +116,11 @@ fn execute(
                 flags: DescriptorFlags::from_bits_truncate(descriptor.flags),
                 operation: Operation::Start,
             };
+            if entry.capabilities.contains(Capabilities::ENGINE) {
+                // By the time the start is issued, its program and the parameters that drivers put right behind it have come from the guest's CPU
+                // (measured with 4 KiB reads across two CPUs: ×1.03 to ×1.10).
+                guest.memory.expect(u64::from(orb.cpa()), PROGRAM_BYTES);
+            }
             entry.subchannel.accept(Instruction::Start(&orb), owed, answers);
             queues.enqueue(index, entry);
             return;
