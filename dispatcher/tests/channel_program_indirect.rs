@@ -109,3 +109,15 @@ fn item_63_midaws() {
     toy.put(LIST, &list(&good));
     assert_program_check(toy.run_program(&[ccw(0x02, MIDA, 8, LIST)]), 0);
 }
+
+/// As that of a CCW: what is written comes from memory, whatever the flag says.
+#[test]
+fn the_skip_flag_of_a_midaw_means_nothing_to_a_write() {
+    let mut toy = toy();
+    let entries = [Midaw::new(MidawFlags::SKIP, 3, u64::from(DATA)), Midaw::new(MidawFlags::LAST, 5, u64::from(DATA) + 8)];
+    toy.put(LIST, &entries.map(|entry| entry.to_bytes()).concat());
+    toy.put(DATA, &[1, 2, 3, 0, 0, 0, 0, 0, 4, 5, 6, 7, 8]);
+    toy.put_program(&[ccw(0x01, MIDA, 8, LIST)]);
+    assert_status(toy.run(Orb::new(0, PROGRAM).with_control(OrbControl::MIDAW)), ENDED, NONE, 0, 0);
+    assert_eq!(toy.device.unit().received, [1, 2, 3, 4, 5, 6, 7, 8]);
+}

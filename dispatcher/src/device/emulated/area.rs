@@ -29,8 +29,8 @@ enum Shape {
     Skipped,
     /// A list of IDAWs.
     Idaws(IdawFormat),
-    /// A list of MIDAWs.
-    Midaws,
+    /// A list of MIDAWs, whose skip flags count for `input` alone.
+    Midaws { input: bool },
 }
 
 /// A place in the area of one CCW.
@@ -63,7 +63,7 @@ impl Area {
         } else if ccw.flags.contains(CcwFlags::INDIRECT) {
             Shape::Idaws(idaws)
         } else if ccw.flags.contains(CcwFlags::MODIFIED_INDIRECT) {
-            Shape::Midaws
+            Shape::Midaws { input }
         } else {
             Shape::Direct
         };
@@ -93,9 +93,9 @@ impl Area {
                 }
                 Some(self.at)
             }
-            Shape::Midaws => {
+            Shape::Midaws { input } => {
                 if self.entry_left == 0 {
-                    self.fetch_midaw(memory)?;
+                    self.fetch_midaw(memory, input)?;
                 }
                 if self.entry_skipped {
                     None
@@ -129,7 +129,7 @@ impl Area {
         Ok(())
     }
 
-    fn fetch_midaw(&mut self, memory: &Memory) -> Result<(), BadData> {
+    fn fetch_midaw(&mut self, memory: &Memory, input: bool) -> Result<(), BadData> {
         let entry = self.next_entry(16)?;
         if !self.fresh && entry & 0xFFF == 0 {
             // The list has crossed a 4K boundary.
@@ -146,7 +146,7 @@ impl Area {
         self.fresh = false;
         self.at = midaw.address();
         self.entry_left = count;
-        self.entry_skipped = flags.contains(MidawFlags::SKIP);
+        self.entry_skipped = input && flags.contains(MidawFlags::SKIP);
         Ok(())
     }
 
