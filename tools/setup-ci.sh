@@ -16,6 +16,9 @@ need taskset util-linux
 need valgrind valgrind
 need s390x-linux-gnu-gcc gcc-s390x-linux-gnu
 need qemu-s390x-static qemu-user-static
+need qemu-system-s390x qemu-system-misc
+need cpio cpio
+[ -x /sbin/e2fsck ] || packages+=(e2fsprogs)
 [ -e /usr/include/stdio.h ] || packages+=(libc6-dev)
 [ -e /usr/s390x-linux-gnu/include/stdio.h ] || packages+=(libc6-dev-s390x-cross)
 if [ "${#packages[@]}" -gt 0 ]; then

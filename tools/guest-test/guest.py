@@ -19,7 +19,7 @@ class Failed(Exception):
 class Guest:
     """One running QEMU. `run` executes a line in the guest; `qmp` a command of QEMU's monitor."""
 
-    def __init__(self, fctl, guest, volumes, options=(), qemu=None, arguments=(), memory="512", cpus=1, ready=True):
+    def __init__(self, fctl, guest, volumes, options=(), qemu=None, arguments=(), memory="512", cpus=1, reboot=False):
         self.directory = tempfile.mkdtemp(prefix="fctl-guest-")
         self.console = b""
         self.monitor = None
@@ -29,13 +29,16 @@ class Guest:
         for volume in volumes:
             command += ["--volume", volume]
         command += ["--", "-M", "s390-ccw-virtio", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus), "-m", memory]
-        command += ["-nographic", "-no-reboot", "-nodefaults", "-serial", "stdio", "-kernel", f"{guest}/kernel", "-initrd", f"{guest}/initrd"]
+        command += ["-nographic", *([] if reboot else ["-no-reboot"]), "-nodefaults", "-serial", "stdio", "-kernel", f"{guest}/kernel", "-initrd", f"{guest}/initrd"]
         command += ["-append", "console=ttysclp0 panic=-1 quiet"]
         command += ["-qmp", f"unix:{self.directory}/qmp,server=on,wait=off", *arguments]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         os.set_blocking(self.process.stdout.fileno(), False)
-        if ready:
+        try:
             self.expect(b"guest ready\r\n", 120)
+        except BaseException:
+            self.__exit__()
+            raise
 
     def expect(self, text, seconds):
         """Reads the console until `text` comes, and gives what came before it."""
@@ -92,6 +95,12 @@ class Guest:
                 raise Failed(f"QEMU's monitor refuses {name}: {answer['error']['desc']}")
             if "return" in answer:
                 return answer["return"]
+
+    def host_directory(self, volume):
+        """What the device of a volume was added with: it is on the command line that `fctl qemu` made of ours."""
+        with open(f"/proc/{self.process.pid}/cmdline", "rb") as file:
+            devices = [word.decode() for word in file.read().split(b"\0") if word.startswith(b"vfio-ccw,")]
+        return devices[volume].partition("sysfsdev=")[2]
 
     def poweroff(self):
         """Ends the guest in order."""

@@ -2,6 +2,9 @@
 // Work for a block device, in the guest.
 //
 //   work check DEVICE THREADS SECONDS SEED   random writes and reads, every block read compared with what was last written there
+//   work code DEVICE ROUNDS   reads two little programs into one page in turn, and runs what was read
+//   work files FOLDER COUNT   writes files, and says of each that it is on stable storage when it is
+//   work verify FOLDER COUNT   looks whether all files up to that number are there, with their bytes
 //   work bench DEVICE DEPTH SECONDS BYTES seq|random read|write   prints "bytes per second" and "operations per second"
 #define _GNU_SOURCE
 #include <errno.h>
@@ -12,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 #include <linux/fs.h>
@@ -106,6 +110,62 @@ static void *check(void *argument)
     return NULL;
 }
 
+// lghi %r2,NUMBER; br %r14
+static const unsigned char program[] = { 0xA7, 0x29, 0, 0, 0x07, 0xFE };
+
+static int code(int rounds)
+{
+    int fd = open_device(O_RDWR), wrong = 0;
+    unsigned char *page = mmap(NULL, BLOCK, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    for (int number = 0; number < 2; number++) {
+        memcpy(page, program, sizeof program);
+        page[3] = number + 1;
+        if (pwrite(fd, page, BLOCK, number * BLOCK) != BLOCK)
+            return 1;
+    }
+    // The device stores into the page itself: no instruction of this processor does.
+    for (int round = 0; round < rounds; round++) {
+        if (pread(fd, page, BLOCK, round % 2 * BLOCK) != BLOCK)
+            return 1;
+        wrong += ((long (*)(void))page)() != round % 2 + 1;
+    }
+    printf("work: %d of %d runs were of a program that is not there any more\n", wrong, rounds);
+    return wrong != 0;
+}
+
+#define FILE_BYTES 12288
+
+static int one_file(const char *folder, int number, int writes)
+{
+    char name[256];
+    uint64_t block[BLOCK / 8], found[BLOCK / 8];
+    snprintf(name, sizeof name, "%s/%d", folder, number);
+    int fd = open(name, writes ? O_WRONLY | O_CREAT | O_EXCL : O_RDONLY, 0600), good = fd >= 0;
+    for (int i = 0; good && i < FILE_BYTES / BLOCK; i++) {
+        fill(block, number, i);
+        good = writes ? write(fd, block, BLOCK) == BLOCK : read(fd, found, BLOCK) == BLOCK && !memcmp(block, found, BLOCK);
+    }
+    good = good && (!writes || !fsync(fd));
+    close(fd);
+    if (!good)
+        printf("work: file %s: %s\n", name, errno ? strerror(errno) : "other bytes than were written");
+    return good;
+}
+
+static int files(const char *folder, int count, int writes)
+{
+    // Also the name of a file is stable only when its folder is.
+    int fd = open(folder, O_RDONLY | O_DIRECTORY);
+    for (int number = 0; number < count; number++) {
+        if (!one_file(folder, number, writes) || (writes && fsync(fd)))
+            return 1;
+        if (writes)
+            printf("stable %d\n", number);
+    }
+    printf("work: %d files\n", count);
+    return 0;
+}
+
 static void *bench(void *argument)
 {
     struct part *part = argument;
@@ -129,6 +189,12 @@ static void *bench(void *argument)
 int main(int count, char **words)
 {
     setvbuf(stdout, NULL, _IOLBF, 0);
+    if (count == 4 && !strcmp(words[1], "code")) {
+        device = words[2];
+        return code(atoi(words[3]));
+    }
+    if (count == 4 && (!strcmp(words[1], "files") || !strcmp(words[1], "verify")))
+        return files(words[2], atoi(words[3]), !strcmp(words[1], "files"));
     int checks = count == 6 && !strcmp(words[1], "check");
     if (!checks && !(count == 8 && !strcmp(words[1], "bench")))
         return 2;

@@ -12,7 +12,11 @@ use std::sync::Arc;
 /// An FBA device, with faults if any are wanted.
 pub fn wrap(volume: Arc<Volume>, faults: Faults) -> Result<Box<dyn SubchannelDevice>, TooManyBlocks> {
     let device = Fba::new(volume)?;
-    Ok(if faults == Faults::default() { Box::new(device) } else { Box::new(Faulty { device, faults, starts: 0 }) })
+    Ok(if faults == Faults::default() {
+        Box::new(device)
+    } else {
+        Box::new(Faulty { device, faults, starts: 0, checked: 0, swallowed: 0 })
+    })
 }
 
 /// A device that fails now and then, before it has done anything.
@@ -20,11 +24,16 @@ struct Faulty<D> {
     device: D,
     faults: Faults,
     starts: u32,
+    checked: u32,
+    swallowed: u32,
 }
 
-impl<D> Faulty<D> {
-    fn strikes(&self, every: u32) -> bool {
-        self.starts.checked_rem(every) == Some(0)
+impl<D> Drop for Faulty<D> {
+    fn drop(&mut self) {
+        eprintln!(
+            "fctl: of {} starts {} ended in unit check and {} were swallowed, on purpose",
+            self.starts, self.checked, self.swallowed
+        );
     }
 }
 
@@ -34,12 +43,16 @@ impl<D: SubchannelDevice> SubchannelDevice for Faulty<D> {
     }
 
     fn start(&mut self, cx: &mut DeviceContext<'_>, orb: &Orb) {
+        let Faults { unit_check_every, swallow_every } = self.faults;
         self.starts = self.starts.wrapping_add(1);
-        if self.strikes(self.faults.unit_check_every) {
+        if self.starts.checked_rem(swallow_every) == Some(0) {
+            self.swallowed += 1;
+        } else if self.starts.checked_rem(unit_check_every) == Some(0) {
+            self.checked += 1;
             // As in the initial status of the first command. There is no sense for it, and the guest finds none.
             let status = Status { device: DeviceStatus::UNIT_CHECK, ccw_address: orb.cpa().wrapping_add(8), ..Status::default() };
             cx.events.push(DeviceEvent::Ended(status));
-        } else if !self.strikes(self.faults.swallow_every) {
+        } else {
             self.device.start(cx, orb);
         }
     }

@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: MIT OR Apache-2.0
+# A real guest on our volumes: Debian's Linux for s390x in QEMU, as installed, or in the one whose path is given. Fetches the guest once.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cargo build --release --quiet -p fctl-tools -p fctl-qemu
+guest=$(tools/guest-test/fetch.sh)
+qemu=${1:-qemu-system-s390x}
+"$qemu" --version | head -1
+exec python3 -B tools/guest-test/check.py --fctl "${CARGO_TARGET_DIR:-target}/release/fctl" --guest "$guest" --qemu "$qemu" "${@:2}"
