@@ -3,7 +3,7 @@
 
 use crate::config::{Configuration, VolumeConfiguration};
 use crate::device::Device;
-use crate::dispatcher::{is_in_use, Dispatcher};
+use crate::dispatcher::Dispatcher;
 use crate::memory_map::{MemoryMap, Range};
 use crate::statistics::Statistics;
 use fctl_dispatcher::device::SubchannelDevice;
@@ -20,7 +20,7 @@ pub static ADAPTER: OnceLock<Adapter> = OnceLock::new();
 
 type Failure = Box<dyn Error + Send + Sync>;
 
-/// See the module. Locks are taken in the order device, dispatcher, memory; QEMU's calls come one at a time anyway (its big lock).
+/// See the module. Locks are taken in the order device, memory, dispatcher; QEMU's calls come one at a time anyway (its big lock).
 pub struct Adapter {
     configuration: Configuration,
     devices: Vec<Mutex<Device>>,
@@ -67,12 +67,13 @@ impl Adapter {
         device: Box<dyn SubchannelDevice>,
         interrupt: EventFd,
     ) -> Result<(RingId, HostRing), Failure> {
+        let memory = locked(&self.memory);
         let mut dispatcher = locked(&self.dispatcher);
         let dispatcher = match dispatcher.as_mut() {
             Some(dispatcher) => dispatcher,
             None => dispatcher.insert(Dispatcher::start(self.devices.len(), self.configuration.cpu)?),
         };
-        dispatcher.attach(&locked(&self.memory), subchannel, device, interrupt)
+        dispatcher.attach(&memory, subchannel, device, interrupt)
     }
 
     /// Takes a device away from the dispatcher.
@@ -86,27 +87,23 @@ impl Adapter {
 
     /// QEMU maps guest memory.
     pub fn map(&self, range: Range) -> bool {
-        let mapped = locked(&self.memory).add(range);
-        self.memory_changed();
-        mapped
+        let mut memory = locked(&self.memory);
+        memory.add(range) && self.memory_changed(&memory)
     }
 
     /// QEMU takes guest memory away; when this returns nothing uses it. Gives how many bytes there were.
-    pub fn unmap(&self, guest: u64, bytes: u64) -> u64 {
-        let removed = locked(&self.memory).remove(guest, bytes);
-        self.memory_changed();
-        removed
+    pub fn unmap(&self, guest: u64, bytes: u64) -> Option<u64> {
+        let mut memory = locked(&self.memory);
+        let removed = memory.remove(guest, bytes);
+        self.memory_changed(&memory).then_some(removed)
     }
 
-    fn memory_changed(&self) {
-        if let Some(dispatcher) = locked(&self.dispatcher).as_mut() {
-            match dispatcher.memory_changed() {
-                Err(error) if is_in_use(&error) => {
-                    eprintln!("fctl: guest memory changes while volumes are in use: {error}");
-                }
-                _ => {}
-            }
+    fn memory_changed(&self, memory: &MemoryMap) -> bool {
+        let changed = locked(&self.dispatcher).as_mut().map_or(Ok(()), |dispatcher| dispatcher.memory_changed(memory));
+        if let Err(error) = &changed {
+            eprintln!("fctl: QEMU changes guest memory that is in use: {error}");
         }
+        changed.is_ok()
     }
 
     /// The last words, when the process ends.

@@ -5,7 +5,7 @@ use crate::memory_map::MemoryMap;
 use crate::qemu;
 use fctl_dispatcher::device::SubchannelDevice;
 use fctl_dispatcher::host::{HostRing, HostRingOptions};
-use fctl_dispatcher::{affinity, AttachError, Builder, ControlError, GuestId, Handle, RingId, SubchannelOptions};
+use fctl_dispatcher::{affinity, Builder, ControlError, GuestId, Handle, RingId, SubchannelOptions};
 use fctl_ringabi::arch::SubsystemId;
 use std::error::Error;
 use std::sync::mpsc;
@@ -72,16 +72,17 @@ impl Dispatcher {
         self.handle.detach_ring(ring, PATIENCE)
     }
 
-    /// The memory map has changed.
-    pub fn memory_changed(&mut self) -> Result<(), ControlError> {
+    /// The memory map has changed: when this returns without an error, what is not in it any more is not used.
+    pub fn memory_changed(&mut self, memory: &MemoryMap) -> Result<(), Failure> {
         let Some(guest) = self.guest else { return Ok(()) };
-        match self.handle.detach_guest(guest) {
-            Ok(()) => {
-                self.guest = None;
-                Ok(())
-            }
-            Err(error) => Err(error),
+        if memory.is_empty() {
+            // The last device has gone before.
+            self.handle.detach_guest(guest)?;
+            self.guest = None;
+        } else {
+            self.handle.replace_memory(guest, memory.memory()?, PATIENCE)?;
         }
+        Ok(())
     }
 }
 
@@ -112,9 +113,4 @@ fn without_signals<T>(make: impl FnOnce() -> T) -> T {
 fn empty_set() -> libc::sigset_t {
     // SAFETY: a signal set is an array of integers; it is filled before it is used.
     unsafe { std::mem::zeroed() }
-}
-
-/// Whether a guest that still has rings was to be taken away.
-pub fn is_in_use(error: &ControlError) -> bool {
-    matches!(error, ControlError::Attach(AttachError::GuestHasRings { .. }))
 }

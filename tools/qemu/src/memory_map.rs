@@ -48,6 +48,11 @@ impl MemoryMap {
         before - self.ranges.iter().map(|range| range.bytes).sum::<u64>()
     }
 
+    /// True if nothing is mapped.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
     /// The memory that the dispatcher uses: read where it lies, written by QEMU if QEMU exports how.
     pub fn memory(&self) -> Result<Memory, HostRangeError> {
         let ranges = self.ranges.iter().map(|range| HostRange {

@@ -123,7 +123,7 @@ unsafe fn container(request: c_ulong, argument: *mut c_void) -> Answer<c_int> {
                 let mut unmap: uapi::vfio_iommu_type1_dma_unmap = get(argument)?;
                 let all = unmap.flags & uapi::VFIO_DMA_UNMAP_FLAG_ALL != 0;
                 let (guest, length) = if all { (0, u64::MAX) } else { (unmap.iova, unmap.size) };
-                unmap.size = adapter()?.unmap(guest, length);
+                unmap.size = adapter()?.unmap(guest, length).ok_or(libc::EBUSY)?;
                 put(argument, unmap);
                 Ok(0)
             }

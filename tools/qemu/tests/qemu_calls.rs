@@ -39,6 +39,18 @@ fn open(path: &str) -> File {
     File::options().read(true).write(true).open(path).unwrap()
 }
 
+fn new_memory() -> *mut u8 {
+    let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: a new mapping.
+    unsafe { libc::mmap(std::ptr::null_mut(), MEMORY, protection, flags, -1, 0) }.cast()
+}
+
+fn unmap(container: &File, guest: u64) {
+    let mut unmap = uapi::vfio_iommu_type1_dma_unmap { argsz: 24, iova: guest, size: MEMORY as u64, ..Default::default() };
+    assert_eq!(ioctl(container.as_raw_fd(), IOMMU_UNMAP_DMA, &mut unmap), 0);
+    assert_eq!(unmap.size, MEMORY as u64);
+}
+
 impl Device {
     fn open() -> Self {
         let (container, group) = (open("/dev/vfio/vfio"), open("/dev/vfio/990000"));
@@ -46,16 +58,18 @@ impl Device {
         assert!(fd >= 0, "{}", std::io::Error::last_os_error());
         // SAFETY: the descriptor was just given to us.
         let device = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
-        let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        // SAFETY: a new mapping.
-        let memory = unsafe { libc::mmap(std::ptr::null_mut(), MEMORY, protection, flags, -1, 0) };
-        let (argsz, size) = (32, MEMORY as u64);
-        let mut map = uapi::vfio_iommu_type1_dma_map { argsz, flags: 3, vaddr: memory.expose_provenance() as u64, iova: 0, size };
-        assert_eq!(ioctl(container.as_raw_fd(), IOMMU_MAP_DMA, &mut map), 0);
+        let memory = new_memory();
         let interrupt = EventFd::new(EFD_NONBLOCK).unwrap();
-        let this = Self { device, container, interrupt, memory: memory.cast() };
+        let this = Self { device, container, interrupt, memory };
+        this.map(0, memory);
         this.listen(this.interrupt.as_raw_fd());
         this
+    }
+
+    fn map(&self, guest: u64, memory: *mut u8) {
+        let (argsz, vaddr) = (32, memory.expose_provenance() as u64);
+        let mut map = uapi::vfio_iommu_type1_dma_map { argsz, flags: 3, vaddr, iova: guest, size: MEMORY as u64 };
+        assert_eq!(ioctl(self.container.as_raw_fd(), IOMMU_MAP_DMA, &mut map), 0);
     }
 
     fn listen(&self, fd: RawFd) {
@@ -75,7 +89,7 @@ impl Device {
     /// SSCH of a program with one CCW.
     fn start(&self, command: u8) -> std::io::Result<usize> {
         self.put(PROGRAM, &[command, 0x20, 0, 0, 0, 0, 0, 0]);
-        self.start_program()
+        self.start_at(PROGRAM)
     }
 
     /// SSCH of a program that writes one block.
@@ -84,14 +98,14 @@ impl Device {
         self.put(PROGRAM, &[0x63, 0x40, 0, 16, 0, 0, 0x20, 0, 0x43, 0x40, 0, 8, 0, 0, 0x20, 0x10, 0x41, 0, 2, 0, 0, 0, 0x30, 0]);
         self.put(0x2000, &[0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x07, 0xFF]);
         self.put(0x2010, &[0x05, 0, 0, 1, 0, 0, 0, 0]);
-        self.start_program()
+        self.start_at(PROGRAM)
     }
 
-    fn start_program(&self) -> std::io::Result<usize> {
+    fn start_at(&self, program: usize) -> std::io::Result<usize> {
         let mut region = [0; 124];
         region[4..6].copy_from_slice(&0x00C2_u16.to_ne_bytes());
         region[6] = 0x80;
-        region[8..12].copy_from_slice(&u32::try_from(PROGRAM).unwrap().to_ne_bytes());
+        region[8..12].copy_from_slice(&u32::try_from(program).unwrap().to_ne_bytes());
         self.device.write_at(&region, 0)
     }
 
@@ -99,6 +113,14 @@ impl Device {
         let mut region = [0; 8];
         region[..4].copy_from_slice(&command.to_ne_bytes());
         self.device.write_at(&region, 1 << 10)
+    }
+
+    /// Closes the device, then takes its memory away, as when it is unplugged.
+    fn close(self) {
+        drop(self.device);
+        unmap(&self.container, 0);
+        // SAFETY: nothing uses it any more.
+        assert_eq!(unsafe { libc::munmap(self.memory.cast(), MEMORY) }, 0);
     }
 
     fn reset(&self) -> i32 {
@@ -260,13 +282,32 @@ fn a_device_that_is_closed_while_it_works_is_free_and_so_is_the_memory() {
             device.start(NO_OPERATION).unwrap();
             device.listen(-1);
             assert_eq!(errno(device.start(NO_OPERATION)), Some(libc::ENODEV), "nobody listens");
-            let Device { device, container, memory, .. } = device;
-            drop(device);
-            let mut unmap = uapi::vfio_iommu_type1_dma_unmap { argsz: 24, iova: 0, size: MEMORY as u64, ..Default::default() };
-            assert_eq!(ioctl(container.as_raw_fd(), IOMMU_UNMAP_DMA, &mut unmap), 0);
-            assert_eq!(unmap.size, MEMORY as u64);
-            // SAFETY: nothing uses it any more.
-            assert_eq!(unsafe { libc::munmap(memory.cast(), MEMORY) }, 0);
+            device.close();
         }
+    });
+}
+
+#[test]
+fn memory_comes_and_goes_while_a_device_works() {
+    preloaded("memory_comes_and_goes_while_a_device_works", SECOND_SWALLOWED, || {
+        let device = Device::open();
+        let more = new_memory();
+        for _ in 0..20 {
+            device.map(1 << 30, more);
+            // From the new memory, into the new memory: SENSE ID at its beginning.
+            let program = [0xE4, 0x20, 0, 7, 0x40, 0, 0, 8];
+            // SAFETY: as long as that; no start runs.
+            unsafe { more.cast::<[u8; 8]>().write_volatile(program) };
+            device.start_at(1 << 30).unwrap();
+            assert_eq!(device.called(), 0x4007);
+            // SAFETY: inside the mapping; no start runs.
+            assert_eq!(unsafe { more.add(8).cast::<[u8; 3]>().read_volatile() }, [0xFF, 0x63, 0x10]);
+            // One that hangs, and is not in the way.
+            device.start(NO_OPERATION).unwrap();
+            unmap(&device.container, 1 << 30);
+            device.command(CSCH).unwrap();
+            assert_eq!(device.called(), 0x1001);
+        }
+        device.is_not_called();
     });
 }
