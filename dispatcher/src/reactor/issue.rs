@@ -150,19 +150,10 @@ impl Station<'_> {
             return self.settle();
         }
         self.books.counters.issued += 1;
-        if function == Function::Start {
-            let orb = *entry.subchannel.orb();
-            return self.call(|device, cx| device.start(cx, &orb));
-        }
-        self.call_for(function);
-    }
-
-    fn call_for(&mut self, function: Function) {
+        let orb = *entry.subchannel.orb();
         self.call(|device, cx| match function {
-            Function::Resume => device.resume(cx),
-            Function::Halt => device.halt(cx),
-            Function::Clear => device.clear(cx),
-            Function::Start | Function::HaltUnissued | Function::RefuseStart | Function::PresentStacked => {}
+            Function::Start => device.start(cx, &orb),
+            _ => tell(device, cx, function),
         });
     }
 
@@ -217,6 +208,17 @@ impl Station<'_> {
             self.queues.undelivered.push_back(self.index);
         }
         self.queues.enqueue(self.index, entry);
+    }
+}
+
+/// Tells a device what is rarer than a start.
+#[inline(never)]
+fn tell(device: &mut dyn SubchannelDevice, cx: &mut DeviceContext<'_>, function: Function) {
+    match function {
+        Function::Resume => device.resume(cx),
+        Function::Halt => device.halt(cx),
+        Function::Clear => device.clear(cx),
+        Function::Start | Function::HaltUnissued | Function::RefuseStart | Function::PresentStacked => {}
     }
 }
 
