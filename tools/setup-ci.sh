@@ -14,6 +14,7 @@ need strace strace
 need setpriv util-linux
 need taskset util-linux
 need valgrind valgrind
+need qemu-storage-daemon qemu-system-common
 need s390x-linux-gnu-gcc gcc-s390x-linux-gnu
 need qemu-s390x-static qemu-user-static
 need qemu-system-s390x qemu-system-misc

@@ -21,9 +21,12 @@ pub enum Command {
     Peers(Peers),
     /// Run the dispatcher's side alone: for perf, strace -c, callgrind.
     Load(Load),
+    /// Print the resident memory in KiB of this process with an idle dispatcher in it: for P13.
+    #[command(hide = true)]
+    Resident,
 }
 
-/// The goals that are measured so far.
+/// The goals; P9 is `tools/count-instructions.py`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Goal {
     /// Round trips a second to null subchannels.
@@ -35,9 +38,33 @@ pub enum Goal {
     /// 4 KiB random reads of an FBA volume.
     #[value(name = "P3", alias = "p3")]
     P3,
+    /// Latency of one read at a time.
+    #[value(name = "P4", alias = "p4")]
+    P4,
+    /// Turns until a clear takes effect while others are busy.
+    #[value(name = "P5", alias = "p5")]
+    P5,
+    /// Cost with 65,536 subchannels.
+    #[value(name = "P6", alias = "p6")]
+    P6,
+    /// Cost of the histograms.
+    #[value(name = "P7", alias = "p7")]
+    P7,
+    /// Idle, and waking up.
+    #[value(name = "P8", alias = "p8")]
+    P8,
+    /// A KVM guest's ring against its exits.
+    #[value(name = "P10", alias = "p10")]
+    P10,
+    /// Allocations and system calls of the data path.
+    #[value(name = "P11", alias = "p11")]
+    P11,
     /// A recovery storm, merged against one by one.
     #[value(name = "P12", alias = "p12")]
     P12,
+    /// Construction and memory.
+    #[value(name = "P13", alias = "p13")]
+    P13,
 }
 
 /// Options of `peers`.
@@ -49,7 +76,10 @@ pub struct Peers {
     /// Shorter runs: five pairs of 60 ms each, a smaller volume.
     #[arg(long)]
     pub quick: bool,
-    /// Write the same as JSON.
+    /// Print the table as Markdown instead, when all is done.
+    #[arg(long)]
+    pub markdown: bool,
+    /// Write the same as JSON, and the latencies of all runs as an HDR log beside it (ending .hlog).
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
     /// Interleaved pairs of each comparison; at least five.
@@ -67,7 +97,17 @@ impl Peers {
         crate::pump::Times { warm_up: Duration::from_millis(warm_up), run: Duration::from_millis(run) }
     }
 
-    /// Size of the volume of P3, in bytes.
+    /// How long an idle dispatcher is watched.
+    pub fn idle(&self) -> Duration {
+        Duration::from_secs(if self.quick { 2 } else { 10 })
+    }
+
+    /// After this, disturbed runs are not made again, so that all is done within a quarter of an hour, or three minutes.
+    pub fn patience(&self) -> Duration {
+        Duration::from_secs(60 * if self.quick { 1 } else { 8 })
+    }
+
+    /// Size of the volume of P3 and P4, in bytes.
     pub fn volume_bytes(&self) -> u64 {
         if self.quick {
             64 << 20

@@ -7,6 +7,7 @@
 
 use crate::error::Measured;
 use std::cell::Cell;
+use std::time::{Duration, Instant};
 
 /// The least share of the time that both threads must have had.
 pub const QUIET: f64 = 0.97;
@@ -24,6 +25,7 @@ pub trait Shared {
 #[derive(Debug, Default)]
 pub struct Quiet {
     indifferent: bool,
+    until: Option<Instant>,
     runs: Cell<u32>,
     again: Cell<u32>,
     disturbed: Cell<u32>,
@@ -31,8 +33,9 @@ pub struct Quiet {
 
 impl Quiet {
     /// Counts from zero. On one CPU nothing is made again: guest and dispatcher take it from each other.
-    pub fn new(one_cpu: bool) -> Self {
-        Self { indifferent: one_cpu, ..Self::default() }
+    /// After `patience` nothing is made again either.
+    pub fn new(one_cpu: bool, patience: Duration) -> Self {
+        Self { indifferent: one_cpu, until: Some(Instant::now() + patience), ..Self::default() }
     }
 
     /// Runs until a run was quiet; after some attempts the least disturbed one counts.
@@ -43,8 +46,9 @@ impl Quiet {
         self.runs.set(self.runs.get() + 1);
         let mut best = run()?;
         for _ in 1..ATTEMPTS {
-            if self.indifferent || best.share() >= QUIET {
-                return Ok(best);
+            let late = self.until.is_some_and(|until| Instant::now() >= until);
+            if self.indifferent || late || best.share() >= QUIET {
+                break;
             }
             self.again.set(self.again.get() + 1);
             let next = run()?;
@@ -52,7 +56,7 @@ impl Quiet {
                 best = next;
             }
         }
-        if best.share() < QUIET {
+        if !self.indifferent && best.share() < QUIET {
             self.disturbed.set(self.disturbed.get() + 1);
         }
         Ok(best)
@@ -61,7 +65,7 @@ impl Quiet {
     /// What a reader must know of the runs so far, and begins anew.
     pub fn remark(&self) -> Option<String> {
         let (runs, again, disturbed) = (self.runs.take(), self.again.take(), self.disturbed.take());
-        if again == 0 {
+        if again == 0 && disturbed == 0 {
             return None;
         }
         let kept = if disturbed > 0 { format!(", {disturbed} of {runs} runs count although disturbed") } else { String::new() };
@@ -88,6 +92,14 @@ mod tests {
         assert_eq!(quiet.run(|| Ok(Run(shares.next().unwrap()))).unwrap().0, 0.99);
         assert_eq!(quiet.remark().unwrap(), "busy machine: 2 disturbed runs made again");
         assert_eq!(quiet.remark(), None);
+    }
+
+    #[test]
+    fn nothing_is_made_again_when_patience_is_at_its_end() {
+        let quiet = Quiet::new(false, std::time::Duration::ZERO);
+        let mut shares = [0.5, 0.99].into_iter();
+        assert_eq!(quiet.run(|| Ok(Run(shares.next().unwrap()))).unwrap().0, 0.5);
+        assert!(quiet.remark().unwrap().ends_with("1 of 1 runs count although disturbed"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use fctl_dispatcher::memory::{FileRange, Memory};
 use fctl_dispatcher::region::sealed_memory_file;
 use memmap2::MmapRaw;
 use std::fs::File;
+use std::os::fd::{AsRawFd as _, RawFd};
 
 /// Guest memory that the guest's thread reads and writes while the dispatcher or the kernel does so too.
 #[derive(Debug)]
@@ -36,6 +37,16 @@ impl GuestMemory {
     pub fn mapped(&self) -> Measured<Memory> {
         let range = FileRange { address: 0, offset: 0, length: self.map.len() };
         Memory::from_file(&self.file, &[range]).doing("map the guest's memory")
+    }
+
+    /// Its size.
+    pub fn bytes(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Its file.
+    pub fn fd(&self) -> RawFd {
+        self.file.as_raw_fd()
     }
 
     /// Where `length` bytes at `address` are in this process.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `load`: the dispatcher's side alone, for as long as is asked, and its own account of it.
 
+use crate::allocator::account;
 use crate::cli::{Load, What};
 use crate::error::{Doing as _, Measured};
 use crate::fba::{self, FbaReads, Reading};
@@ -28,6 +29,28 @@ const VOLUME_BYTES: u64 = if cfg!(test) { 4 << 20 } else { 256 << 20 };
 /// # Errors
 /// The dispatcher did wrong, or the system refused what it needs.
 pub fn run(options: &Load) -> Measured<()> {
+    print(&perform(options)?);
+    Ok(())
+}
+
+/// What was measured, and the dispatcher's own account.
+#[derive(Clone, Copy, Debug)]
+pub struct Account {
+    /// What the guest saw.
+    pub measured: Throughput,
+    /// What the dispatcher did.
+    pub counters: Counters,
+    /// What its engine did.
+    pub engine: EngineCounters,
+    /// Calls of the allocator by the whole program while the load ran.
+    pub allocations: u64,
+}
+
+/// Runs the load.
+///
+/// # Errors
+/// As [`run`].
+pub fn perform(options: &Load) -> Measured<Account> {
     let placement = Placement::choose(&options.place)?;
     let until = match options.starts {
         Some(starts) => Until::Answers(starts),
@@ -36,24 +59,20 @@ pub fn run(options: &Load) -> Measured<()> {
             run: Duration::try_from_secs_f64(options.seconds).doing("read --seconds")?,
         }),
     };
-    let (measured, counters, engine) = match options.what {
-        What::Null => null(options, placement, until, NoProgram)?,
-        What::Clear => null(options, placement, until, Clears)?,
-        What::Fba => reads(options, placement, until, Reading::Whole)?,
-        What::FbaChained => reads(options, placement, until, Reading::Chained)?,
-    };
-    print(measured, &counters, engine);
-    Ok(())
+    match options.what {
+        What::Null => null(options, placement, until, NoProgram),
+        What::Clear => null(options, placement, until, Clears),
+        What::Fba => reads(options, placement, until, Reading::Whole),
+        What::FbaChained => reads(options, placement, until, Reading::Chained),
+    }
 }
-
-type Account = (Throughput, Counters, EngineCounters);
 
 fn null(options: &Load, placement: Placement, until: Until, program: impl Program + Send) -> Measured<Account> {
     let memory = GuestMemory::new(1 << 20)?;
     let depth = options.depth.unwrap_or(options.batch * 8).clamp(options.batch, p1::SUBCHANNELS);
     let shape = Shape { batch: options.batch, depth };
     let device = || -> Box<dyn SubchannelDevice> { Box::new(Null) };
-    drive(options, placement, until, shape, &memory, p1::SUBCHANNELS, device, program)
+    drive(options, placement, until, shape, &memory, p1::SUBCHANNELS.into(), device, program)
 }
 
 fn reads(options: &Load, placement: Placement, until: Until, reading: Reading) -> Measured<Account> {
@@ -62,7 +81,7 @@ fn reads(options: &Load, placement: Placement, until: Until, reading: Reading) -
     let volume = VolumeFile::new(&options.place.dir, VOLUME_BYTES)?;
     let memory = fba::memory(depth)?;
     let program = FbaReads::new(&memory, depth, volume.pieces(), reading);
-    drive(options, placement, until, shape, &memory, depth, p3::devices(&volume)?, program)
+    drive(options, placement, until, shape, &memory, depth.into(), p3::devices(&volume)?, program)
 }
 
 #[allow(clippy::too_many_arguments, reason = "they are the load")]
@@ -72,24 +91,30 @@ fn drive<P: Program + Send>(
     until: Until,
     shape: Shape,
     memory: &GuestMemory,
-    subchannels: u16,
+    subchannels: u32,
     device: impl FnMut() -> Box<dyn SubchannelDevice> + Send,
     program: P,
 ) -> Measured<Account> {
     if options.one_thread {
         let (reactor, guest) = subject::here(memory, subchannels, device)?;
+        let (turns_before, enters_before) = (reactor.counters().productive_turns, reactor.engine_counters().enters);
         let mut wire = InTurn { wire: guest.wire(program, !options.unstamped), reactor };
+        let asked = account().calls;
         let measured = throughput(&mut wire, shape, until, placement, Some(ThreadClock::own()?))?;
-        let counters = wire.reactor.counters();
+        let allocations = account().calls - asked;
+        let (mut counters, mut engine) = (wire.reactor.counters(), wire.reactor.engine_counters());
         subject::audit(&counters, measured.round_trips)?;
-        return Ok((measured, counters, wire.reactor.engine_counters()));
+        // How many turns setting up takes depends on the moment.
+        counters.productive_turns -= turns_before;
+        engine.enters -= enters_before;
+        return Ok(Account { measured, counters, engine, allocations });
     }
     let (subject, guest) = Subject::start(placement, memory, subchannels, device)?;
-    let clock = subject.clock();
+    let (clock, asked) = (subject.clock(), account().calls);
     let measured =
         placement.on_guest(|| throughput(&mut guest.wire(program, !options.unstamped), shape, until, placement, Some(clock)))?;
     let (counters, engine) = subject.stop(measured.round_trips)?;
-    Ok((measured, counters, engine))
+    Ok(Account { measured, counters, engine, allocations: account().calls - asked })
 }
 
 /// A wire whose other side makes its turns in the same thread.
@@ -118,7 +143,7 @@ impl<P: Program> Wire for InTurn<P> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts of one run are far below 2^52")]
-fn print(measured: Throughput, counters: &Counters, engine: EngineCounters) {
+fn print(Account { measured, counters, engine, allocations }: &Account) {
     let per_start = |count: u64| count as f64 / counters.starts.max(1) as f64;
     let per_turn = |count: u64| count as f64 / counters.productive_turns.max(1) as f64;
     println!("starts            {}", counters.starts);
@@ -132,13 +157,14 @@ fn print(measured: Throughput, counters: &Counters, engine: EngineCounters) {
         per_turn(engine.enters)
     );
     println!("operations        {} ({:.3} per start)", engine.operations, per_start(engine.operations));
+    println!("allocations       {allocations}");
     println!("dispatcher        {counters:?}");
     println!("engine            {engine:?}");
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{null, reads};
+    use super::{null, reads, Account};
     use crate::cli::{Cli, Command};
     use crate::fba::Reading;
     use crate::guest::{Clears, NoProgram};
@@ -154,13 +180,13 @@ mod tests {
             let Command::Load(options) = Cli::parse_from(words).command else { panic!("not a load") };
             let placement = Placement::choose(&options.place).unwrap();
             let until = Until::Answers(5_000);
-            let (measured, counters, engine) = null(&options, placement, until, NoProgram).unwrap();
+            let Account { measured, counters, engine, .. } = null(&options, placement, until, NoProgram).unwrap();
             assert!(measured.round_trips >= 5_000 && counters.ran == measured.round_trips);
             assert_eq!(engine.operations, 0);
-            let (measured, counters, _) = null(&options, placement, until, Clears).unwrap();
+            let Account { measured, counters, .. } = null(&options, placement, until, Clears).unwrap();
             assert!(measured.round_trips >= 5_000 && counters.starts == 0 && counters.issued == measured.round_trips);
             for reading in [Reading::Whole, Reading::Chained] {
-                let (measured, _, engine) = reads(&options, placement, until, reading).unwrap();
+                let Account { measured, engine, .. } = reads(&options, placement, until, reading).unwrap();
                 assert!(measured.round_trips >= 5_000);
                 assert_eq!(engine.operations, measured.round_trips, "one operation for each read, however it was asked for");
             }

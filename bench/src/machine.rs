@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The machine, as far as a figure needs to be understood by it; and the versions of what was measured.
 
+use crate::peers::storage_daemon;
 use serde::Serialize;
 
 /// What runs here.
@@ -19,7 +20,7 @@ pub struct Machine {
     /// Version of fctl.
     pub fctl: &'static str,
     /// Versions of the peers.
-    pub peers: Vec<(&'static str, &'static str)>,
+    pub peers: Vec<(&'static str, String)>,
 }
 
 impl Machine {
@@ -39,7 +40,12 @@ impl Machine {
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             load: file("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" "),
             fctl: env!("CARGO_PKG_VERSION"),
-            peers: ["rtrb", "io-uring"].into_iter().filter_map(|name| Some((name, locked_version(LOCK, name)?))).collect(),
+            peers: {
+                let crates = ["rtrb", "crossbeam-queue", "io-uring", "blkio"];
+                let daemon = ("qemu-storage-daemon", storage_daemon::version().unwrap_or_else(|| "(none)".into()));
+                let version = |name| Some((name, locked_version(LOCK, name)?.to_owned()));
+                crates.into_iter().filter_map(version).chain([daemon]).collect()
+            },
         }
     }
 }
@@ -49,9 +55,11 @@ static LOCK: &str = include_str!("../../Cargo.lock");
 
 /// The version of a package in a lock file.
 fn locked_version<'a>(lock: &'a str, name: &str) -> Option<&'a str> {
-    let mut lines = lock.lines();
-    lines.find(|line| line.strip_prefix("name = \"").and_then(|rest| rest.strip_suffix('"')) == Some(name))?;
-    lines.next()?.strip_prefix("version = \"")?.strip_suffix('"')
+    let lines: Vec<_> = lock.lines().collect();
+    let named = |line: &str| line.strip_prefix("name = \"").and_then(|rest| rest.strip_suffix('"')) == Some(name);
+    // The last one: versions stand in order, and what others use is older.
+    let line = lines.iter().rposition(|line| named(line))?;
+    lines.get(line + 1)?.strip_prefix("version = \"")?.strip_suffix('"')
 }
 
 #[cfg(test)]
@@ -62,6 +70,8 @@ mod tests {
     fn versions_come_from_the_lock_file() {
         let lock = "[[package]]\nname = \"rtrb-x\"\nversion = \"9\"\n\n[[package]]\nname = \"rtrb\"\nversion = \"0.4.1\"\n";
         assert_eq!(locked_version(lock, "rtrb"), Some("0.4.1"));
+        let two = format!("[[package]]\nname = \"rtrb\"\nversion = \"0.3.0\"\n\n{lock}");
+        assert_eq!(locked_version(&two, "rtrb"), Some("0.4.1"));
         assert_eq!(locked_version(lock, "nothing"), None);
         assert!(locked_version(LOCK, "rtrb").is_some());
     }

@@ -10,6 +10,7 @@
 //!   against the same ledger ([`ledger`]): one that is lost, doubled or wrong ends the run with an error.
 //! * Each run sets up its side anew and warms it up; nothing of the other side is alive meanwhile.
 
+mod allocator;
 mod cli;
 mod disturbance;
 mod error;
@@ -17,6 +18,7 @@ mod fba;
 mod goals;
 mod guest;
 mod guest_memory;
+mod latency_log;
 mod ledger;
 mod load;
 mod machine;
@@ -34,12 +36,13 @@ use clap::Parser as _;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 fn main() -> ExitCode {
     let result = match cli::Cli::parse().command {
         cli::Command::Peers(options) => goals::run(&options),
         cli::Command::Load(options) => load::run(&options),
+        cli::Command::Resident => goals::p13::tell_resident(),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

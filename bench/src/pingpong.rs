@@ -2,7 +2,6 @@
 //! The cross-core ping-pong: two atomics on lines of their own, back and forth. The least that any message can cost at this moment.
 
 use crate::error::{Doing as _, Measured};
-use crate::method::median;
 use crate::placement::Placement;
 use crate::pump::{Latency, TRIPS_PER_SAMPLE};
 use crate::thread_clock::ThreadClock;
@@ -68,7 +67,7 @@ pub fn round_trip(placement: Placement, time: Duration) -> Measured<Latency> {
                 samples.push(start.elapsed().as_secs_f64() * 1e9 / f64::from(TRIPS_PER_SAMPLE));
             }
             let share = (own.seconds()? - before) / began.elapsed().as_secs_f64();
-            Ok(Latency { median: median(&mut samples), round_trips: count, share })
+            Latency::of(&mut samples, share, count)
         });
         ping.0.store(END, Ordering::Release);
         other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;

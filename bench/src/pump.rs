@@ -3,10 +3,12 @@
 
 use crate::disturbance::Shared;
 use crate::error::{BenchError, Measured};
+use crate::latency_log;
 use crate::ledger::Ledger;
 use crate::method::median;
 use crate::placement::Placement;
 use crate::thread_clock::ThreadClock;
+use hdrhistogram::Histogram;
 use std::time::{Duration, Instant};
 
 /// One side as the guest's thread sees it: requests go in, answers come out.
@@ -70,7 +72,7 @@ impl Shared for Throughput {
 }
 
 /// What was measured of one request at a time.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Latency {
     /// Median in nanoseconds.
     pub median: f64,
@@ -78,6 +80,23 @@ pub struct Latency {
     pub share: f64,
     /// Round trips, warm-up included.
     pub round_trips: u64,
+    /// All samples, in nanoseconds.
+    pub histogram: Histogram<u64>,
+}
+
+impl Latency {
+    /// What samples in nanoseconds come to.
+    ///
+    /// # Errors
+    /// There is no memory for a histogram.
+    pub fn of(samples: &mut [f64], share: f64, round_trips: u64) -> Measured<Self> {
+        let mut histogram = latency_log::histogram()?;
+        for sample in samples.iter() {
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a time in nanoseconds")]
+            histogram.saturating_record(sample.round() as u64);
+        }
+        Ok(Self { median: median(samples), share, round_trips, histogram })
+    }
 }
 
 impl Shared for Latency {
@@ -204,7 +223,7 @@ pub fn latency<W: Wire>(wire: &mut W, places: u16, times: Times, clock: ThreadCl
         if end.duration_since(began) >= times.warm_up + times.run {
             let used = (clocks[0].seconds()? - before[0]).min(clocks[1].seconds()? - before[1]);
             let share = used / began.elapsed().as_secs_f64();
-            return Ok(Latency { median: median(&mut samples), round_trips: ledger.answered(), share });
+            return Latency::of(&mut samples, share, ledger.answered());
         }
     }
 }

@@ -17,6 +17,8 @@ pub struct Row {
     pub what: String,
     /// Against what.
     pub peer: &'static str,
+    /// The goal is of our figure alone: there is no peer and no ratio.
+    pub absolute: bool,
     /// Unit of the figures.
     pub unit: &'static str,
     /// Our figures.
@@ -31,7 +33,7 @@ pub struct Row {
     pub ping_pong_ns: Option<Interval>,
     /// What is wanted, in words.
     pub wanted: String,
-    /// What these pairs would say of the goal.
+    /// What these pairs say of the goal.
     pub verdict: Verdict,
     /// What else is to be known.
     pub remarks: Vec<String>,
@@ -63,14 +65,12 @@ pub struct Report {
     pub machine: Machine,
     /// The settings.
     pub settings: Settings,
-    /// Verdicts count: not yet in this version.
-    pub judged: bool,
     /// The comparisons.
     pub rows: Vec<Row>,
 }
 
 /// Widths of the table's columns.
-const WIDTHS: [usize; 7] = [4, 34, 9, 39, 20, 20, 26];
+const WIDTHS: [usize; 7] = [4, 40, 24, 42, 20, 20, 26];
 
 impl Report {
     /// A report without rows yet.
@@ -84,7 +84,7 @@ impl Report {
             dispatcher_cpu: placement.dispatcher,
             volume_bytes: options.volume_bytes(),
         };
-        Self { machine, settings, judged: false, rows: Vec::new() }
+        Self { machine, settings, rows: Vec::new() }
     }
 
     /// The head: machine, kernel, placement, settings, and the table's first line.
@@ -122,9 +122,37 @@ impl Report {
         text
     }
 
-    /// What a reader must know of the verdicts.
+    /// The sum of the verdicts, and what a reader must know of them.
     pub fn foot(&self) -> String {
-        "\nVerdicts are reported, not yet judged. An absolute figure proves nothing on a shared machine; only ratios of one run count.\n".into()
+        let count = |is: fn(&Verdict) -> bool| self.rows.iter().filter(|row| is(&row.verdict)).count();
+        let met = count(|verdict| *verdict == Verdict::Met);
+        let not_met = count(|verdict| *verdict == Verdict::NotMet);
+        let undecided = count(|verdict| *verdict == Verdict::Undecided);
+        let not_run = count(|verdict| matches!(verdict, Verdict::NotRun(_)));
+        format!(
+            "\n{met} met, {not_met} not met, {undecided} undecided, {not_run} not run; only *met* counts as met. P9 is tools/count-instructions.py.\n\
+             An absolute figure proves nothing on a shared machine; only ratios of one run count.\n"
+        )
+    }
+
+    /// The whole as Markdown, to be pasted into docs/performance.md.
+    pub fn markdown(&self) -> String {
+        let head = self.head();
+        // Without the table's first line.
+        let head: Vec<_> = head.lines().take_while(|line| !line.is_empty()).collect();
+        let mut text = format!("```\n{}\n```\n\n", head.join("\n"));
+        text += "| goal | what | ours | peer | ratio (min … max) | same side twice | wanted | verdict |\n|---|---|---|---|---|---|---|---|\n";
+        for row in &self.rows {
+            let remarks = row.remarks.iter().fold(String::new(), |text, remark| text + "; " + remark);
+            let [goal, what, ours, peer, ratio, control, wanted] = row.cells();
+            let _ = writeln!(
+                text,
+                "| {goal} | {what} | {ours} | {peer} | {ratio} | {control} | {wanted} | {}{} |",
+                row.verdict,
+                remarks.replace('|', "/")
+            );
+        }
+        text + &self.foot()
     }
 }
 
@@ -153,21 +181,29 @@ fn interval(interval: Option<Interval>) -> String {
 }
 
 impl Row {
-    fn lines(&self) -> String {
+    fn cells(&self) -> [String; 7] {
         let side = |figures: Option<Interval>| match figures {
-            Some(Interval { median, .. }) => format!("{} {}", figure(median), self.unit),
+            Some(Interval { median, .. }) => format!("{} {}", figure(median), self.unit).trim_end().into(),
             None => "-".into(),
         };
-        let mut text = line([
+        let spread = |figures: Option<Interval>| match figures {
+            Some(_) => format!("{} {}", interval(figures), self.unit).trim_end().into(),
+            None => "-".into(),
+        };
+        [
             self.goal.into(),
             self.what.clone(),
-            side(self.ours),
-            format!("{} {}", self.peer, side(self.theirs)),
-            interval(self.ratio),
+            if self.absolute { spread(self.ours) } else { side(self.ours) },
+            if self.absolute { self.peer.into() } else { format!("{} {}", self.peer, side(self.theirs)) },
+            if self.absolute { "-".into() } else { interval(self.ratio) },
             interval(self.control),
             self.wanted.clone(),
-        ]);
-        let _ = write!(text, "     reported: {}", self.verdict);
+        ]
+    }
+
+    fn lines(&self) -> String {
+        let mut text = line(self.cells());
+        let _ = write!(text, "     {}", self.verdict);
         if self.ping_pong_ns.is_some() {
             let _ = write!(text, "; ping-pong {} ns", interval(self.ping_pong_ns));
         }
@@ -189,6 +225,7 @@ mod tests {
             goal: "P1",
             what: "this".into(),
             peer: "that",
+            absolute: false,
             unit: "M/s",
             ours: Interval::of(&[40.0]),
             theirs: Interval::of(&[100.0]),
@@ -212,10 +249,16 @@ mod tests {
     #[test]
     fn a_row_says_both_figures_the_ratio_and_the_verdict() {
         let text = row().lines();
-        for part in ["P1", "this", "40.0 M/s", "that", "100 M/s", "0.40", "≥ 0.4", "reported: met", "ping-pong 98.0", "remark"]
-        {
+        for part in ["P1", "this", "40.0 M/s", "that", "100 M/s", "0.40", "≥ 0.4", "met", "ping-pong 98.0", "remark"] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
+    }
+
+    #[test]
+    fn an_absolute_figure_has_an_interval_and_no_ratio() {
+        let ours = Interval::of(&[3.0, 5.0, 4.0]);
+        let text = Row { absolute: true, peer: "-", ours, ..row() }.lines();
+        assert!(text.contains("4.00 (3.00 … 5.00) M/s") && !text.contains("0.40 (0.40"), "{text}");
     }
 
     #[test]

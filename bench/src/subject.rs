@@ -42,17 +42,35 @@ impl Subject {
     pub fn start(
         placement: Placement,
         memory: &GuestMemory,
-        count: u16,
+        count: u32,
         device: impl FnMut() -> Box<dyn SubchannelDevice>,
     ) -> Measured<(Self, RingGuest)> {
-        let subject = Self::spawn(placement)?;
+        // On one CPU a dispatcher that polls would only keep the guest from running.
+        let policy = if placement.one_cpu() { WaitPolicy::default() } else { WaitPolicy::busy() };
+        Self::start_waiting(placement, policy, memory, count, device)
+    }
+
+    /// The same with a waiting policy of the caller's.
+    ///
+    /// # Errors
+    /// The system refuses something.
+    pub fn start_waiting(
+        placement: Placement,
+        policy: WaitPolicy,
+        memory: &GuestMemory,
+        count: u32,
+        device: impl FnMut() -> Box<dyn SubchannelDevice>,
+    ) -> Measured<(Self, RingGuest)> {
+        let subject = Self::spawn(placement, policy)?;
         let guest = attach(&subject.handle, memory, count, device)?;
         Ok((subject, guest))
     }
 
-    fn spawn(placement: Placement) -> Measured<Self> {
-        // On one CPU a dispatcher that polls would only keep the guest from running.
-        let policy = if placement.one_cpu() { WaitPolicy::default() } else { WaitPolicy::busy() };
+    /// Starts a dispatcher that serves nobody yet.
+    ///
+    /// # Errors
+    /// The system refuses something.
+    pub fn spawn(placement: Placement, policy: WaitPolicy) -> Measured<Self> {
         let (report, ready) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("fctl-reactor".into()).spawn(move || {
             let built = pin(placement.dispatcher)
@@ -76,6 +94,11 @@ impl Subject {
         Ok(Self { handle, thread, clock })
     }
 
+    /// Where to attach.
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
     /// CPU time of the dispatcher's thread.
     pub fn clock(&self) -> ThreadClock {
         self.clock
@@ -86,11 +109,20 @@ impl Subject {
     /// # Errors
     /// The account does not add up to `round_trips` instructions that were executed.
     pub fn stop(self, round_trips: u64) -> Measured<(Counters, EngineCounters)> {
+        let (counters, engine) = self.end()?;
+        audit(&counters, round_trips)?;
+        Ok((counters, engine))
+    }
+
+    /// Stops the dispatcher and gives its own account, whatever it is.
+    ///
+    /// # Errors
+    /// It does not stop.
+    pub fn end(self) -> Measured<(Counters, EngineCounters)> {
         let counters = self.handle.counters().doing("ask for counters")?;
         let engine = self.handle.engine_counters().doing("ask for counters")?;
         self.handle.stop().doing("stop the dispatcher")?;
         self.thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        audit(&counters, round_trips)?;
         Ok((counters, engine))
     }
 }
@@ -115,7 +147,7 @@ pub fn audit(counters: &Counters, round_trips: u64) -> Measured<()> {
 /// The system refuses something.
 pub fn here(
     memory: &GuestMemory,
-    count: u16,
+    count: u32,
     device: impl FnMut() -> Box<dyn SubchannelDevice> + Send,
 ) -> Measured<(Reactor, RingGuest)> {
     let (mut reactor, handle) = Builder::default().wait(WaitPolicy::busy()).build().doing("build a dispatcher")?;
@@ -150,11 +182,11 @@ pub fn ring() -> Measured<(RingEnds, GuestPort<RegionWords>)> {
     Ok((RingEnds { region, doorbell: eventfd()?, notification: eventfd()? }, port))
 }
 
-/// Gives a dispatcher a guest with `memory`, a ring, and subchannels `0..count`.
+/// Gives a dispatcher a guest with `memory`, a ring, and subchannels `0..count`, at most 65,536.
 fn attach(
     handle: &Handle,
     memory: &GuestMemory,
-    count: u16,
+    count: u32,
     mut device: impl FnMut() -> Box<dyn SubchannelDevice>,
 ) -> Measured<RingGuest> {
     let (ends, port) = ring()?;
@@ -163,6 +195,7 @@ fn attach(
     let guest = handle.attach_guest(memory.mapped()?).doing("attach a guest")?;
     let ring = handle.attach_ring(guest, ends).doing("attach a ring")?;
     for number in 0..count {
+        let number = u16::try_from(number).doing("number a subchannel")?;
         let options = SubchannelOptions::new(number);
         handle.attach_subchannel(ring, id(number), options, device()).doing("attach a subchannel")?;
     }

@@ -2,17 +2,27 @@
 //! The goals: which sides are compared, and what is wanted of their ratio.
 
 pub mod p1;
-pub mod p12;
-pub mod p2;
+mod p10;
+mod p11;
+mod p12;
+pub mod p13;
+mod p2;
 pub mod p3;
+mod p4;
+mod p5;
+mod p6;
+mod p7;
+mod p8;
 
 use crate::cli::{Goal, Peers};
 use crate::disturbance::Quiet;
 use crate::error::{BenchError, Doing as _, Measured};
+use crate::latency_log::LatencyLog;
 use crate::machine::Machine;
 use crate::method::{Interval, Pair, Verdict, Wanted};
 use crate::pingpong;
 use crate::placement::Placement;
+use crate::pump::Latency;
 use crate::report::{Report, Row};
 use std::time::Duration;
 
@@ -27,6 +37,8 @@ pub struct Setting<'a> {
     pub placement: Placement,
     /// Makes disturbed runs again.
     pub quiet: Quiet,
+    /// All latencies.
+    pub log: LatencyLog,
 }
 
 impl Setting<'_> {
@@ -35,7 +47,17 @@ impl Setting<'_> {
     /// # Errors
     /// There is only one CPU.
     pub fn ping_pong(&self) -> Measured<f64> {
-        Ok(self.quiet.run(|| pingpong::round_trip(self.placement, PING_PONG))?.median)
+        self.latency("ping-pong", || pingpong::round_trip(self.placement, PING_PONG))
+    }
+
+    /// The median latency of a run, in nanoseconds; all of them go into the log.
+    ///
+    /// # Errors
+    /// Those of the run.
+    pub fn latency(&self, tag: &'static str, run: impl FnMut() -> Measured<Latency>) -> Measured<f64> {
+        let measured = self.quiet.run(run)?;
+        self.log.add(tag, &measured.histogram);
+        Ok(measured.median)
     }
 }
 
@@ -44,6 +66,7 @@ pub struct Comparison {
     goal: &'static str,
     what: String,
     peer: &'static str,
+    absolute: bool,
     unit: &'static str,
     wanted: String,
     pairs: Vec<Pair>,
@@ -59,6 +82,7 @@ impl Comparison {
             goal,
             what: what.into(),
             peer,
+            absolute: false,
             unit,
             wanted: wanted.into(),
             pairs: Vec::new(),
@@ -66,6 +90,16 @@ impl Comparison {
             ping_pongs: Vec::new(),
             remarks: Vec::new(),
         }
+    }
+
+    /// Figures of our own that have no peer.
+    pub fn absolute(goal: &'static str, what: &str, unit: &'static str, wanted: &str) -> Self {
+        Self { absolute: true, ..Self::new(goal, what, "-", unit, wanted) }
+    }
+
+    /// Adds a figure that has no peer: it is judged itself.
+    pub fn figure(&mut self, ours: f64, wanted: Option<Wanted>) {
+        self.pairs.push(Pair { ours, peer: 1.0, wanted });
     }
 
     /// Adds an interleaved pair, and what the goal wants at its moment.
@@ -98,8 +132,9 @@ impl Comparison {
         let side = |of: fn(&Pair) -> f64| Interval::of(&self.pairs.iter().map(of).collect::<Vec<_>>());
         Row {
             ours: side(|pair| pair.ours),
-            theirs: side(|pair| pair.peer),
-            ratio: side(Pair::ratio),
+            theirs: if self.absolute { None } else { side(|pair| pair.peer) },
+            ratio: if self.absolute { None } else { side(Pair::ratio) },
+            absolute: self.absolute,
             control: Interval::of(&self.controls),
             ping_pong_ns: Interval::of(&self.ping_pongs),
             goal: self.goal,
@@ -125,6 +160,51 @@ impl Comparison {
     }
 }
 
+/// A comparison whose peer may turn out not to be there: then its row says so, and the others go on.
+pub struct Optional {
+    comparison: Comparison,
+    refused: Option<BenchError>,
+}
+
+impl Optional {
+    /// As [`Comparison::new`].
+    pub fn new(goal: &'static str, what: &str, peer: &'static str, unit: &'static str, wanted: &str) -> Self {
+        Self { comparison: Comparison::new(goal, what, peer, unit, wanted), refused: None }
+    }
+
+    /// The comparison, for controls and remarks.
+    pub fn comparison(&mut self) -> &mut Comparison {
+        &mut self.comparison
+    }
+
+    /// Adds a pair, unless the peer has been refused before.
+    ///
+    /// # Errors
+    /// The peer did wrong.
+    pub fn pair(&mut self, ours: f64, peer: impl FnOnce() -> Measured<f64>, wanted: Option<Wanted>) -> Measured<()> {
+        if self.refused.is_some() {
+            return Ok(());
+        }
+        match peer() {
+            Ok(peer) => self.comparison.pair(ours, peer, wanted),
+            Err(BenchError::NotRun(reason)) => self.refused = Some(BenchError::NotRun(reason)),
+            Err(other) => return Err(other),
+        }
+        Ok(())
+    }
+
+    /// The row of the table.
+    ///
+    /// # Errors
+    /// None that [`pair`](Self::pair) has not told.
+    pub fn row(self) -> Measured<Row> {
+        match self.refused {
+            Some(error) => self.comparison.not_run(error),
+            None => Ok(self.comparison.row()),
+        }
+    }
+}
+
 /// Median of some figures.
 pub fn median_of(values: &[f64]) -> f64 {
     crate::method::median(&mut values.to_vec())
@@ -133,31 +213,54 @@ pub fn median_of(values: &[f64]) -> f64 {
 /// Measures one goal: a row for each peer or form.
 type Measure = fn(&Setting<'_>) -> Measured<Vec<Row>>;
 
+/// All goals, in order.
+const GOALS: [(Goal, Measure); 12] = [
+    (Goal::P1, p1::measure),
+    (Goal::P2, p2::measure),
+    (Goal::P3, p3::measure),
+    (Goal::P4, p4::measure),
+    (Goal::P5, p5::measure),
+    (Goal::P6, p6::measure),
+    (Goal::P7, p7::measure),
+    (Goal::P8, p8::measure),
+    (Goal::P10, p10::measure),
+    (Goal::P11, p11::measure),
+    (Goal::P12, p12::measure),
+    (Goal::P13, p13::measure),
+];
+
 /// Measures the goals that were asked for, prints the table, and writes the JSON.
 ///
 /// # Errors
 /// A side did wrong, or the system refused what every run needs.
 pub fn run(options: &Peers) -> Measured<()> {
     let placement = Placement::choose(&options.place)?;
-    let quiet = Quiet::new(placement.one_cpu());
-    let setting = Setting { options, placement, quiet };
+    let quiet = Quiet::new(placement.one_cpu(), options.patience());
+    let setting = Setting { options, placement, quiet, log: LatencyLog::new() };
     let mut report = Report::new(Machine::look(), setting.placement, options);
-    print!("{}", report.head());
-    let goals: [(Goal, Measure); 4] =
-        [(Goal::P1, p1::measure), (Goal::P2, p2::measure), (Goal::P3, p3::measure), (Goal::P12, p12::measure)];
-    for (goal, measure) in goals {
+    let tell = |text: String| {
+        if !options.markdown {
+            print!("{text}");
+        }
+    };
+    tell(report.head());
+    for (goal, measure) in GOALS {
         if options.wants(goal) {
             let mut rows = measure(&setting)?;
             if let Some(remark) = setting.quiet.remark() {
                 rows.iter_mut().for_each(|row| row.remarks.push(remark.clone()));
             }
-            print!("{}", report.add(rows));
+            tell(report.add(rows));
         }
     }
-    print!("{}", report.foot());
+    tell(report.foot());
+    if options.markdown {
+        print!("{}", report.markdown());
+    }
     if let Some(path) = &options.json {
         let text = serde_json::to_string_pretty(&report).doing("write the report as JSON")?;
         std::fs::write(path, text + "\n").doing("write the JSON file")?;
+        setting.log.write(&path.with_extension("hlog"))?;
     }
     Ok(())
 }

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! P1: START to a null subchannel and its completion, 256 subchannels, batches of 32, eight batches outstanding.
 
-use super::{Comparison, Setting};
+use super::{Optional, Setting};
 use crate::error::Measured;
 use crate::guest::NoProgram;
 use crate::guest_memory::GuestMemory;
 use crate::method::Wanted;
-use crate::peers::{rtrb_echo, uring_nop};
+use crate::peers::uring_nop::Submission;
+use crate::peers::{crossbeam_echo, rtrb_echo, uring_nop};
 use crate::pump::{throughput, Shape, Throughput, Until};
 use crate::report::Row;
 use crate::subject::Subject;
@@ -20,7 +21,7 @@ const SHAPE: Shape = Shape { batch: 32, depth: 256 };
 /// Our side: starts a second.
 fn ours(setting: &Setting<'_>, memory: &GuestMemory) -> Measured<Throughput> {
     let placement = setting.placement;
-    let (subject, guest) = Subject::start(placement, memory, SUBCHANNELS, || Box::new(Null))?;
+    let (subject, guest) = Subject::start(placement, memory, SUBCHANNELS.into(), || Box::new(Null))?;
     let until = Until::Times(setting.options.times());
     let clock = subject.clock();
     let measured = placement.on_guest(|| throughput(&mut guest.wire(NoProgram, true), SHAPE, until, placement, Some(clock)))?;
@@ -38,45 +39,45 @@ fn against_nops(nanoseconds: f64) -> Option<Wanted> {
     (nanoseconds < 200.0).then_some(Wanted::AtLeast(4.0))
 }
 
-/// Measures P1 against both peers.
+/// Measures P1 against its peers: two with a goal, two beside them.
 ///
 /// # Errors
 /// A side did wrong.
 pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let what = "START to null, batch 32";
-    let mut echo = Comparison::new("P1", what, "rtrb echo", "M/s", "≥ 0.4 (≥ 0.3 above 300 ns)");
-    let mut nops = Comparison::new("P1", what, "io_uring no-op, SQPOLL", "M/s", "≥ 4 (below 200 ns)");
-    if let Err(error) = setting.placement.two_cpus() {
-        let again = error.again();
-        return Ok(vec![echo.not_run(error)?, nops.not_run(again)?]);
-    }
+    let mut rows = [
+        Optional::new("P1", what, "rtrb echo", "M/s", "≥ 0.4 (≥ 0.3 above 300 ns)"),
+        Optional::new("P1", what, "io_uring no-op, SQPOLL", "M/s", "≥ 4 (below 200 ns)"),
+        Optional::new("P1", what, "io_uring no-op, entered", "M/s", "(no goal)"),
+        Optional::new("P1", what, "crossbeam-queue echo", "M/s", "(no goal)"),
+    ];
     let memory = GuestMemory::new(1 << 20)?;
     let times = setting.options.times();
-    let quiet = &setting.quiet;
-    let mut refused = None;
+    let (quiet, placement) = (&setting.quiet, setting.placement);
     let million = |measured: Throughput| measured.per_second / 1e6;
+    if placement.one_cpu() {
+        for row in &mut rows {
+            row.pair(0.0, || placement.two_cpus().map(|()| 0.0), None)?;
+        }
+        return rows.into_iter().map(Optional::row).collect();
+    }
     for _ in 0..setting.options.pairs {
         let before = setting.ping_pong()?;
         let first = million(quiet.run(|| ours(setting, &memory))?);
-        let peer = million(quiet.run(|| rtrb_echo::round_trips(setting.placement, SHAPE, times))?);
+        let [echo, polled, entered, crossbeam] = &mut rows;
+        let peer = quiet.run(|| rtrb_echo::round_trips(placement, SHAPE, times));
         let second = million(quiet.run(|| ours(setting, &memory))?);
-        let after = setting.ping_pong()?;
-        let moment = f64::midpoint(before, after);
-        echo.pair(first, peer, Some(against_echo(moment)));
-        for comparison in [&mut echo, &mut nops] {
-            comparison.control(first, second);
-            comparison.ping_pong(moment);
-        }
-        if refused.is_none() {
-            match quiet.run(|| uring_nop::round_trips(setting.placement, SHAPE, times)) {
-                Ok(peer) => nops.pair(second, million(peer), against_nops(moment)),
-                Err(error) => refused = Some(error),
-            }
+        let moment = f64::midpoint(before, setting.ping_pong()?);
+        echo.pair(first, || peer.map(million), Some(against_echo(moment)))?;
+        let nops = |submission| quiet.run(|| uring_nop::round_trips(placement, SHAPE, times, submission)).map(million);
+        polled.pair(second, || nops(Submission::Polled), against_nops(moment))?;
+        let third = million(quiet.run(|| ours(setting, &memory))?);
+        entered.pair(third, || nops(Submission::Entered), None)?;
+        crossbeam.pair(third, || quiet.run(|| crossbeam_echo::round_trips(placement, SHAPE, times)).map(million), None)?;
+        for row in &mut rows {
+            row.comparison().control(first, second);
+            row.comparison().ping_pong(moment);
         }
     }
-    let nops = match refused {
-        Some(error) => nops.not_run(error)?,
-        None => nops.row(),
-    };
-    Ok(vec![echo.row(), nops])
+    rows.into_iter().map(Optional::row).collect()
 }

@@ -18,7 +18,7 @@ use fctl_dispatcher::device::null::Null;
 /// Our side: median latency in nanoseconds.
 fn ours(setting: &Setting<'_>, memory: &GuestMemory) -> Measured<Latency> {
     let placement = setting.placement;
-    let (subject, guest) = Subject::start(placement, memory, SUBCHANNELS, || Box::new(Null))?;
+    let (subject, guest) = Subject::start(placement, memory, SUBCHANNELS.into(), || Box::new(Null))?;
     let (times, clock) = (setting.options.times(), subject.clock());
     let measured = placement.on_guest(|| latency(&mut guest.wire(NoProgram, false), SUBCHANNELS, times, clock))?;
     subject.stop(measured.round_trips)?;
@@ -38,13 +38,13 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
         return Ok(vec![bare.not_run(error)?, echo.not_run(again)?]);
     }
     let memory = GuestMemory::new(1 << 20)?;
-    let (times, quiet) = (setting.options.times(), &setting.quiet);
+    let times = setting.options.times();
     for _ in 0..setting.options.pairs {
         let before = setting.ping_pong()?;
-        let first = quiet.run(|| ours(setting, &memory))?.median;
+        let first = setting.latency("P2-fctl", || ours(setting, &memory))?;
         let after = setting.ping_pong()?;
-        let peer = quiet.run(|| rtrb_echo::one_at_a_time(setting.placement, SUBCHANNELS, times))?.median;
-        let second = quiet.run(|| ours(setting, &memory))?.median;
+        let peer = setting.latency("P2-rtrb", || rtrb_echo::one_at_a_time(setting.placement, SUBCHANNELS, times))?;
+        let second = setting.latency("P2-fctl", || ours(setting, &memory))?;
         let moment = f64::midpoint(before, after);
         bare.pair(first, moment, Some(Wanted::AtMost(1.5)));
         echo.pair(second, peer, None);

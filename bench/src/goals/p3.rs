@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! P3: 4 KiB random FBA reads by 128 subchannels from the page cache, as one Read CCW and as Linux sends it.
 
-use super::{median_of, Comparison, Setting};
+use super::{median_of, Comparison, Optional, Setting};
 use crate::error::{Doing as _, Measured};
 use crate::fba::{self, FbaReads, Reading};
 use crate::guest_memory::GuestMemory;
 use crate::method::Wanted;
-use crate::peers::uring_reads;
+use crate::peers::{libblkio, uring_reads};
 use crate::pump::{throughput, Shape, Throughput, Until};
 use crate::report::Row;
 use crate::subject::Subject;
@@ -39,7 +39,7 @@ pub fn devices(volume: &VolumeFile) -> Measured<impl FnMut() -> Box<dyn Subchann
 
 fn ours(setting: &Setting<'_>, memory: &GuestMemory, volume: &VolumeFile, reading: Reading) -> Measured<Throughput> {
     let placement = setting.placement;
-    let (subject, guest) = Subject::start(placement, memory, SUBCHANNELS, devices(volume)?)?;
+    let (subject, guest) = Subject::start(placement, memory, SUBCHANNELS.into(), devices(volume)?)?;
     let until = Until::Times(setting.options.times());
     let clock = subject.clock();
     let measured = placement.on_guest(|| {
@@ -50,35 +50,39 @@ fn ours(setting: &Setting<'_>, memory: &GuestMemory, volume: &VolumeFile, readin
     Ok(measured)
 }
 
-/// Measures P3 in both forms against the ring-fed bare loop.
+/// Measures P3: both forms against the ring-fed bare loop, the first against libblkio and the storage daemon too.
 ///
 /// # Errors
 /// A side did wrong.
 pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let peer = "ring-fed bare io_uring loop";
-    let forms = [Reading::Whole, Reading::Chained];
-    let mut rows = [
-        Comparison::new("P3", "FBA read 4 KiB, 128 deep, 1 × 4096", peer, "K/s", "≥ 0.9"),
-        Comparison::new("P3", "FBA read 4 KiB, 128 deep, 8 × 512", peer, "K/s", "≥ 0.9"),
-    ];
+    let (whole, chained) = ("FBA read 4 KiB, 128 deep, 1 × 4096", "FBA read 4 KiB, 128 deep, 8 × 512");
+    let mut rows = [Comparison::new("P3", whole, peer, "K/s", "≥ 0.9"), Comparison::new("P3", chained, peer, "K/s", "≥ 0.9")];
+    let mut daemon = Optional::new("P3", whole, "vhost-user-blk, storage daemon", "K/s", "≥ 2");
+    let mut library = Optional::new("P3", whole, "libblkio, io_uring", "K/s", "(no goal)");
     let volume = VolumeFile::new(&setting.options.place.dir, setting.options.volume_bytes())?;
     let memory = fba::memory(SUBCHANNELS)?;
-    let times = setting.options.times();
-    let theirs = || uring_reads::reads(setting.placement, &volume, &memory, SHAPE, times);
+    let (times, placement, quiet) = (setting.options.times(), setting.placement, &setting.quiet);
+    let what = libblkio::What { volume: &volume, memory: &memory, places: SUBCHANNELS };
     let mut per_cpu: [(Vec<f64>, Vec<f64>); 2] = Default::default();
+    let thousand = |measured: Throughput| measured.per_second / 1e3;
     for _ in 0..setting.options.pairs {
-        let moment = if setting.placement.one_cpu() { None } else { Some(setting.ping_pong()?) };
-        let mut controls = Vec::new();
-        for ((row, reading), cpu) in rows.iter_mut().zip(forms).zip(&mut per_cpu) {
-            let our = setting.quiet.run(|| ours(setting, &memory, &volume, reading))?;
-            let peer = setting.quiet.run(theirs)?;
-            row.pair(our.per_second / 1e3, peer.per_second / 1e3, Some(Wanted::AtLeast(0.9)));
+        let moment = if placement.one_cpu() { None } else { Some(setting.ping_pong()?) };
+        let (mut mine, mut controls) = (Vec::new(), Vec::new());
+        for ((row, reading), cpu) in rows.iter_mut().zip([Reading::Whole, Reading::Chained]).zip(&mut per_cpu) {
+            let our = quiet.run(|| ours(setting, &memory, &volume, reading))?;
+            let peer = quiet.run(|| uring_reads::reads(placement, &volume, &memory, SHAPE, times))?;
+            row.pair(thousand(our), thousand(peer), Some(Wanted::AtLeast(0.9)));
             cpu.0.push(our.per_cpu_second / 1e3);
             cpu.1.push(peer.per_cpu_second / 1e3);
+            mine.push(thousand(our));
             controls.push(peer.per_second);
         }
-        for row in &mut rows {
-            // Here the control is the peer's: it ran twice, with our side between.
+        let next = || quiet.run(|| libblkio::daemon_reads(placement, what, SHAPE, times)).map(thousand);
+        daemon.pair(mine[0], next, Some(Wanted::AtLeast(2.0)))?;
+        library.pair(mine[0], || quiet.run(|| libblkio::file_reads(placement, what, SHAPE, times)).map(thousand), None)?;
+        for row in rows.iter_mut().chain([daemon.comparison(), library.comparison()]) {
+            // Here the control is the bare loop's: it ran twice, with our side between.
             row.control(controls[0], controls[1]);
             if let Some(moment) = moment {
                 row.ping_pong(moment);
@@ -88,9 +92,11 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     for (row, (ours, theirs)) in rows.iter_mut().zip(&per_cpu) {
         let (ours, theirs) = (median_of(ours), median_of(theirs));
         row.remark(format!("per CPU-second of the serving thread: {ours:.0} K, peer {theirs:.0} K"));
-        if setting.placement.one_cpu() {
+        if placement.one_cpu() {
             row.remark("guest and dispatcher share one CPU".into());
         }
     }
-    Ok(rows.into_iter().map(Comparison::row).collect())
+    library.comparison().remark("the peer reads in the guest's own thread".into());
+    let bare = rows.into_iter().map(|row| Ok(row.row()));
+    bare.chain([daemon.row(), library.row()]).collect()
 }

@@ -2,8 +2,14 @@
 //! The peers: what else could carry the same requests. Each is a [`Wire`](crate::pump::Wire) for the same guest loop, with
 //! whatever serves it on the dispatcher's CPU.
 
+pub mod crossbeam_echo;
+pub mod eventfd_pingpong;
+pub mod libblkio;
+pub mod picks;
 pub mod rtrb_echo;
+pub mod storage_daemon;
 pub mod uring_nop;
+pub mod uring_plain;
 pub mod uring_reads;
 
 use crate::error::{Doing as _, Measured};
@@ -37,4 +43,39 @@ fn beside<T: Send>(
         server.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         result
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{crossbeam_echo, rtrb_echo, uring_nop};
+    use crate::cli::Place;
+    use crate::error::{BenchError, Measured};
+    use crate::placement::Placement;
+    use crate::pump::{Shape, Throughput, Times};
+    use std::time::Duration;
+
+    pub const TIMES: Times = Times { warm_up: Duration::ZERO, run: Duration::from_millis(20) };
+
+    pub fn placement() -> Placement {
+        Placement::choose(&Place { cpus: Vec::new(), dir: std::env::temp_dir() }).unwrap()
+    }
+
+    /// Each answer is checked off by the pump, so a run that ends has lost and doubled nothing.
+    #[test]
+    fn peers_of_starts_answer_each_request_once() {
+        let shape = Shape { batch: 8, depth: 32 };
+        let peers: [(&str, Measured<Throughput>); 4] = [
+            ("rtrb", rtrb_echo::round_trips(placement(), shape, TIMES)),
+            ("crossbeam-queue", crossbeam_echo::round_trips(placement(), shape, TIMES)),
+            ("no-op, SQPOLL", uring_nop::round_trips(placement(), shape, TIMES, uring_nop::Submission::Polled)),
+            ("no-op", uring_nop::round_trips(placement(), shape, TIMES, uring_nop::Submission::Entered)),
+        ];
+        for (name, result) in peers {
+            match result {
+                Ok(measured) => assert!(measured.round_trips > 0, "{name}"),
+                Err(BenchError::NotRun(reason)) => println!("not run: {name} ({reason})"),
+                Err(error) => panic!("{name}: {error}"),
+            }
+        }
+    }
 }

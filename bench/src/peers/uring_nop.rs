@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! io_uring no-operations, performed by the kernel's polling thread on the dispatcher's CPU (SQPOLL): the nearest thing that Linux has to a
-//! ring without system calls.
+//! io_uring no-operations: performed by the kernel's polling thread on the dispatcher's CPU (SQPOLL), the nearest thing that Linux has to a
+//! ring without system calls; or in the guest's own thread, by one `io_uring_enter` for each batch.
 
 use crate::error::{BenchError, Doing as _, Measured};
 use crate::ledger::Ledger;
@@ -11,8 +11,18 @@ use io_uring::{opcode, IoUring};
 /// Milliseconds of idleness after which the kernel's thread would sleep: never within a run.
 const IDLE: u32 = 10_000;
 
+/// How the kernel learns of a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Submission {
+    /// A thread of its own looks for it.
+    Polled,
+    /// By one system call.
+    Entered,
+}
+
 struct Nops {
     ring: IoUring,
+    submission: Submission,
 }
 
 impl Wire for Nops {
@@ -26,11 +36,11 @@ impl Wire for Nops {
             // SAFETY: a no-operation points to nothing.
             unsafe { queue.push(&entry) }.doing("queue a no-operation")?;
         }
-        let asleep = queue.need_wakeup();
+        let enter = self.submission == Submission::Entered || queue.need_wakeup();
         // Dropping the queue publishes the batch.
         drop(queue);
-        if asleep {
-            self.ring.submit().doing("wake the kernel's polling thread")?;
+        if enter {
+            self.ring.submit().doing("submit no-operations")?;
         }
         Ok(())
     }
@@ -56,14 +66,18 @@ impl Wire for Nops {
 ///
 /// # Errors
 /// There is only one CPU; the kernel refuses such a ring; a no-operation was lost.
-pub fn round_trips(placement: Placement, shape: Shape, times: Times) -> Measured<Throughput> {
+pub fn round_trips(placement: Placement, shape: Shape, times: Times, submission: Submission) -> Measured<Throughput> {
     placement.two_cpus()?;
     placement.on_guest(|| {
         let cpu = u32::try_from(placement.dispatcher).doing("number a CPU")?;
         // As on the other sides, what is outstanding must not fill the queue.
         let entries = u32::from(shape.depth).next_power_of_two() * 2;
-        let ring = IoUring::builder().setup_sqpoll(IDLE).setup_sqpoll_cpu(cpu).setup_single_issuer().build(entries);
-        let ring = ring.map_err(|error| BenchError::NotRun(format!("io_uring with SQPOLL: {error}")))?;
-        throughput(&mut Nops { ring }, shape, Until::Times(times), placement, None)
+        let mut builder = IoUring::builder();
+        builder.setup_single_issuer();
+        if submission == Submission::Polled {
+            builder.setup_sqpoll(IDLE).setup_sqpoll_cpu(cpu);
+        }
+        let ring = builder.build(entries).map_err(|error| BenchError::NotRun(format!("io_uring, {submission:?}: {error}")))?;
+        throughput(&mut Nops { ring, submission }, shape, Until::Times(times), placement, None)
     })
 }

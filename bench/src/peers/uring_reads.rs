@@ -5,13 +5,15 @@
 //! `io_uring_enter`, and sends the results over a second ring.
 
 use super::beside;
+use super::picks::Picks;
 use crate::error::{BenchError, Doing as _, Measured};
 use crate::fba::buffer;
 use crate::guest_memory::GuestMemory;
 use crate::ledger::Ledger;
 use crate::placement::Placement;
-use crate::pump::{throughput, Shape, Throughput, Times, Until, Wire};
-use crate::volume_file::{stamp, Random, VolumeFile, PIECE_BYTES};
+use crate::pump::{latency, throughput, Latency, Shape, Throughput, Times, Until, Wire};
+use crate::thread_clock::ThreadClock;
+use crate::volume_file::{VolumeFile, PIECE_BYTES};
 use io_uring::{opcode, types, IoUring};
 use rtrb::{Consumer, Producer, RingBuffer};
 use std::fs::File;
@@ -35,10 +37,7 @@ struct Answer {
 struct Reads<'a> {
     orders: Producer<Order>,
     answers: Consumer<Answer>,
-    memory: &'a GuestMemory,
-    pieces: u64,
-    random: Random,
-    expected: Vec<u64>,
+    picks: Picks<'a>,
 }
 
 impl Wire for Reads<'_> {
@@ -50,9 +49,7 @@ impl Wire for Reads<'_> {
         let chunk = self.orders.write_chunk_uninit(room).doing("write a batch to the ring")?;
         chunk.fill_from_iter((0..count).map(|_| {
             let request = ledger.open();
-            let piece = self.random.below(self.pieces);
-            self.expected[usize::from(request.place)] = stamp(piece);
-            Order { tag: request.tag, offset: piece * PIECE_BYTES as u64 }
+            Order { tag: request.tag, offset: self.picks.next(request.place) }
         }));
         Ok(())
     }
@@ -64,11 +61,7 @@ impl Wire for Reads<'_> {
         let chunk = self.answers.read_chunk(count).doing("read a batch from the ring")?;
         for Answer { tag, result } in chunk {
             let place = ledger.close(tag).ok_or_else(|| Self::unknown(tag))?;
-            let found = self.memory.word(buffer(place));
-            if usize::try_from(result) != Ok(PIECE_BYTES) || found != self.expected[usize::from(place)] {
-                let fault = format!("the read into buffer {place} ended with {result}, its first word is {found:#x}");
-                return Err(BenchError::Wrong { side: Self::SIDE, fault });
-            }
+            self.picks.check(Self::SIDE, place, usize::try_from(result) == Ok(PIECE_BYTES))?;
         }
         Ok(there)
     }
@@ -133,6 +126,39 @@ impl Loop<'_> {
     }
 }
 
+/// A ring with the same set-up as that of the dispatcher's engine, for `depth` reads.
+///
+/// # Errors
+/// The kernel refuses it.
+pub fn ring(depth: u16) -> Measured<IoUring> {
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_taskrun_flag()
+        .build(u32::from(depth).next_power_of_two() * 2)
+        .map_err(|error| BenchError::NotRun(format!("io_uring: {error}")))
+}
+
+fn run<T: Send>(
+    placement: Placement,
+    volume: &VolumeFile,
+    memory: &GuestMemory,
+    shape: Shape,
+    act: impl FnOnce(&mut Reads<'_>, ThreadClock) -> Measured<T> + Send,
+) -> Measured<T> {
+    let file = File::open(volume.path()).doing("open the volume")?;
+    let (orders_in, orders) = RingBuffer::new(usize::from(shape.depth) * 2);
+    let (answers, answers_out) = RingBuffer::new(usize::from(shape.depth) * 2);
+    let serve = |stop: &AtomicBool, ready: &dyn Fn()| {
+        let ring = ring(shape.depth)?;
+        ready();
+        let batch = shape.batch.into();
+        Loop { ring, orders, answers, file: &file, memory, batch, in_flight: 0, placement }.run(stop)
+    };
+    let mut wire = Reads { orders: orders_in, answers: answers_out, picks: Picks::new(memory, volume, shape.depth) };
+    beside(placement, serve, |clock| act(&mut wire, clock))
+}
+
 /// Reads a second.
 ///
 /// # Errors
@@ -144,28 +170,21 @@ pub fn reads(
     shape: Shape,
     times: Times,
 ) -> Measured<Throughput> {
-    let file = File::open(volume.path()).doing("open the volume")?;
-    let (orders_in, orders) = RingBuffer::new(usize::from(shape.depth) * 2);
-    let (answers, answers_out) = RingBuffer::new(usize::from(shape.depth) * 2);
-    let serve = |stop: &AtomicBool, ready: &dyn Fn()| {
-        // The same set-up as the dispatcher's engine.
-        let ring = IoUring::builder()
-            .setup_single_issuer()
-            .setup_defer_taskrun()
-            .setup_taskrun_flag()
-            .build(u32::from(shape.depth).next_power_of_two() * 2)
-            .map_err(|error| BenchError::NotRun(format!("io_uring: {error}")))?;
-        ready();
-        let batch = shape.batch.into();
-        Loop { ring, orders, answers, file: &file, memory, batch, in_flight: 0, placement }.run(stop)
-    };
-    let mut wire = Reads {
-        orders: orders_in,
-        answers: answers_out,
-        memory,
-        pieces: volume.pieces(),
-        random: Random::new(),
-        expected: vec![0; shape.depth.into()],
-    };
-    beside(placement, serve, |clock| throughput(&mut wire, shape, Until::Times(times), placement, Some(clock)))
+    run(placement, volume, memory, shape, |wire, clock| throughput(wire, shape, Until::Times(times), placement, Some(clock)))
+}
+
+/// Latency of one read at a time.
+///
+/// # Errors
+/// The kernel refuses; a read was lost or wrong.
+pub fn one_at_a_time(
+    placement: Placement,
+    volume: &VolumeFile,
+    memory: &GuestMemory,
+    places: u16,
+    times: Times,
+) -> Measured<Latency> {
+    placement.two_cpus()?;
+    let shape = Shape { batch: 1, depth: places };
+    run(placement, volume, memory, shape, |wire, clock| latency(wire, places, times, clock))
 }

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! P5: CLEAR of a start on a delayed volume while 255 other subchannels read as fast as they can: how many turns of the loop until its final.
+//!
+//! Every completion carries the number of the turn that stored it. The guest notes the newest it has seen when it posts the CLEAR, and
+//! compares it with that of the CLEAR's final, which is stored no earlier than the cancel was submitted. So the figure includes what the guest
+//! is behind, and the turn that was under way.
+
+use super::{median_of, Comparison, Setting};
+use crate::error::{BenchError, Doing as _, Measured};
+use crate::fba::{self, FbaReads, Reading};
+use crate::guest::Program as _;
+use crate::guest_memory::GuestMemory;
+use crate::method::Wanted;
+use crate::report::Row;
+use crate::subject::{id, ring, Subject};
+use crate::volume_file::VolumeFile;
+use fctl_dispatcher::device::delay::Delay;
+use fctl_dispatcher::device::fba::Fba;
+use fctl_dispatcher::region::RegionWords;
+use fctl_dispatcher::volume::{Volume, VolumeOptions};
+use fctl_dispatcher::{SubchannelOptions, WaitPolicy};
+use fctl_ringabi::{CompletionFlags, CompletionReader, Descriptor, Disposition, GuestPort, Operation, Poster};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use vmm_sys_util::eventfd::EventFd;
+
+/// The busy subchannels are `0..BUSY`; the next one is delayed.
+const BUSY: u16 = 255;
+/// Longer than a clear can take: only the clear ends the start.
+const DELAY: Duration = Duration::from_secs(5);
+/// Tags of the delayed one, above those of the busy ones, which are their numbers.
+const START: u64 = 1 << 32;
+const CLEAR: u64 = 2 << 32;
+/// So many turns after the start was posted it is certainly with the device.
+const SETTLED: u32 = 8;
+
+/// Where the delayed subchannel is at home.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Home {
+    /// In the ring of the busy ones.
+    Same,
+    /// In a ring of its own.
+    Own,
+}
+
+struct End {
+    poster: Poster<RegionWords>,
+    reader: CompletionReader<RegionWords>,
+    doorbell: EventFd,
+}
+
+impl End {
+    fn new(port: GuestPort<RegionWords>, doorbell: EventFd) -> Self {
+        let (poster, reader) = port.split();
+        Self { poster, reader, doorbell }
+    }
+
+    fn stage(&mut self, descriptor: &Descriptor) -> Measured<()> {
+        self.poster.stage(descriptor).doing("post an instruction")
+    }
+
+    fn publish(&mut self) -> Measured<()> {
+        if self.poster.publish() {
+            self.doorbell.write(1).doing("ring the doorbell")?;
+        }
+        Ok(())
+    }
+}
+
+/// What is going on with the delayed subchannel.
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    Idle,
+    Started { turn: u32 },
+    Clearing { turn: u32 },
+}
+
+/// The guest: keeps the busy ones busy and clears the delayed one again and again.
+struct Recovery<'a> {
+    rings: Vec<End>,
+    reads: FbaReads<'a>,
+    phase: Phase,
+    newest: u32,
+    outstanding: usize,
+    turns: Vec<f64>,
+}
+
+impl Recovery<'_> {
+    fn run(&mut self, time: Duration) -> Measured<Vec<f64>> {
+        for place in 0..BUSY {
+            self.read(place)?;
+        }
+        let began = Instant::now();
+        loop {
+            for ring in 0..self.rings.len() {
+                self.take(ring, began.elapsed() < time)?;
+            }
+            match self.phase {
+                Phase::Idle if began.elapsed() < time => {
+                    let start = self.reads.prepare(BUSY, START);
+                    self.delayed()?.stage(&start)?;
+                    self.outstanding += 1;
+                    self.phase = Phase::Started { turn: self.newest };
+                }
+                Phase::Started { turn } if self.newest.wrapping_sub(turn) >= SETTLED || began.elapsed() >= time => {
+                    self.delayed()?.stage(&Descriptor::new(Operation::Clear, id(BUSY), CLEAR))?;
+                    self.outstanding += 1;
+                    self.phase = Phase::Clearing { turn: self.newest };
+                }
+                _ => {}
+            }
+            for ring in &mut self.rings {
+                ring.publish()?;
+            }
+            if self.outstanding == 0 {
+                return Ok(core::mem::take(&mut self.turns));
+            }
+            if began.elapsed() > time + DELAY {
+                return Err(wrong(format!("{} instructions were not answered", self.outstanding)));
+            }
+        }
+    }
+
+    fn delayed(&mut self) -> Measured<&mut End> {
+        self.rings.last_mut().ok_or_else(|| wrong("no ring".into()))
+    }
+
+    fn read(&mut self, place: u16) -> Measured<()> {
+        let descriptor = self.reads.prepare(place, place.into());
+        self.outstanding += 1;
+        self.rings[0].stage(&descriptor)
+    }
+
+    fn take(&mut self, ring: usize, go_on: bool) -> Measured<()> {
+        while let Some((completion, _)) = self.rings[ring].reader.take().doing("take a completion")? {
+            self.outstanding -= 1;
+            // Rings are read one after the other: only what is newer counts.
+            if completion.turn.wrapping_sub(self.newest) < u32::MAX / 2 {
+                self.newest = completion.turn;
+            }
+            match (completion.tag, self.phase) {
+                (START, Phase::Clearing { .. }) if completion.disposition == Disposition::AbsorbedByClear as u8 => {
+                    if !completion.flags.contains(CompletionFlags::WAS_ISSUED) && go_on {
+                        return Err(wrong("the start was cleared before it was issued".into()));
+                    }
+                }
+                (CLEAR, Phase::Clearing { turn }) if completion.cc == 0 => {
+                    self.turns.push(f64::from(completion.turn.wrapping_sub(turn)));
+                    self.phase = Phase::Idle;
+                }
+                (tag, _) if tag < u64::from(BUSY) && completion.cc == 0 => {
+                    let place = u16::try_from(tag).doing("read a tag")?;
+                    if !self.reads.done(place) {
+                        return Err(wrong(format!("the read of subchannel {place} did not do its work")));
+                    }
+                    if go_on {
+                        self.read(place)?;
+                    }
+                }
+                (_, phase) => return Err(wrong(format!("a completion that nobody expects in {phase:?}: {completion:?}"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn wrong(fault: String) -> BenchError {
+    BenchError::Wrong { side: "fctl", fault }
+}
+
+/// Turns of all clears of a run.
+fn run(setting: &Setting<'_>, memory: &GuestMemory, volume: &VolumeFile, home: Home) -> Measured<Vec<f64>> {
+    let placement = setting.placement;
+    placement.two_cpus()?;
+    let subject = Subject::spawn(placement, WaitPolicy::busy())?;
+    let handle = subject.handle();
+    let guest = handle.attach_guest(memory.mapped()?).doing("attach a guest")?;
+    let (mut rings, mut homes) = (Vec::new(), Vec::new());
+    for _ in 0..if home == Home::Own { 2 } else { 1 } {
+        let (ends, port) = ring()?;
+        let doorbell = ends.doorbell.try_clone().doing("share the doorbell")?;
+        homes.push(handle.attach_ring(guest, ends).doing("attach a ring")?);
+        rings.push(End::new(port, doorbell));
+    }
+    let opened = Arc::new(Volume::open(volume.path(), VolumeOptions::default()).doing("open the volume")?);
+    let fba = || Fba::new(Arc::clone(&opened)).doing("make an FBA device");
+    for number in 0..BUSY {
+        let options = SubchannelOptions::new(number);
+        handle.attach_subchannel(homes[0], id(number), options, Box::new(fba()?)).doing("attach a subchannel")?;
+    }
+    let delayed = Box::new(Delay::new(fba()?, DELAY * 4));
+    let last = homes[homes.len() - 1];
+    handle.attach_subchannel(last, id(BUSY), SubchannelOptions::new(BUSY), delayed).doing("attach a subchannel")?;
+    let time = setting.options.times().run;
+    let turns = placement.on_guest(|| {
+        let reads = FbaReads::new(memory, BUSY + 1, volume.pieces(), Reading::Whole);
+        let mut guest = Recovery { rings, reads, phase: Phase::Idle, newest: 0, outstanding: 0, turns: Vec::new() };
+        guest.run(time)
+    })?;
+    let (counters, _) = subject.end()?;
+    if counters.taken != counters.finals || turns.is_empty() {
+        return Err(wrong(format!("{} clears, {counters:?}", turns.len())));
+    }
+    Ok(turns)
+}
+
+/// The value that 99 of 100 do not exceed.
+fn p99(values: &mut [f64]) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get((values.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
+/// Measures P5 with the delayed subchannel in a ring of its own, and in that of the others.
+///
+/// # Errors
+/// A side did wrong.
+pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
+    let volume = VolumeFile::new(&setting.options.place.dir, setting.options.volume_bytes())?;
+    let memory = fba::memory(BUSY + 1)?;
+    let mut rows = Vec::new();
+    for (home, what) in [(Home::Own, "CLEAR among 255 busy, own ring, p99"), (Home::Same, "CLEAR among 255 busy, same ring, p99")]
+    {
+        let mut row = Comparison::absolute("P5", what, "turns", "≤ 2");
+        if let Err(error) = setting.placement.two_cpus() {
+            rows.push(row.not_run(error)?);
+            continue;
+        }
+        let (mut medians, mut clears) = (Vec::new(), 0);
+        for _ in 0..setting.options.pairs {
+            let mut turns = run(setting, &memory, &volume, home)?;
+            clears += turns.len();
+            row.figure(p99(&mut turns), Some(Wanted::AtMost(2.0)));
+            medians.push(median_of(&turns));
+        }
+        row.remark(format!(
+            "{clears} clears; median {:.0}; the cancel is submitted in the turn of the final, or before",
+            median_of(&medians)
+        ));
+        if home == Home::Same {
+            row.remark("the CLEAR stands behind up to 255 starts, of which a turn takes 64".into());
+        }
+        rows.push(row.row());
+    }
+    Ok(rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::p99;
+
+    #[test]
+    fn the_99th_percentile_leaves_one_of_a_hundred_out() {
+        let mut values: Vec<f64> = (1..=100).map(f64::from).collect();
+        assert_eq!(p99(&mut values), 99.0);
+        assert_eq!(p99(&mut [5.0]), 5.0);
+        assert!(p99(&mut []).is_nan());
+    }
+}
