@@ -106,7 +106,12 @@ impl Memory {
     #[inline]
     pub fn fetch<const N: usize>(&self, address: u64) -> Result<[u8; N], OutsideMemory> {
         let mut copy = [0; N];
-        self.fetch_into(address, &mut copy)?;
+        if let Some(from) = self.in_main(address, N) {
+            // SAFETY: `in_main` found the whole range in a mapping that `self.map` keeps alive.
+            unsafe { copy_out(from, &mut copy) };
+        } else {
+            self.fetch_into(address, &mut copy)?;
+        }
         Ok(copy)
     }
 

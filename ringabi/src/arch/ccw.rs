@@ -189,11 +189,27 @@ impl Ccw {
         self.flags.contains(CcwFlags::SUPPRESS_LENGTH) && !self.chains_data()
     }
 
+    /// Whether data goes from the device to storage.
+    #[inline]
+    #[must_use]
+    pub const fn is_input(&self) -> bool {
+        // One bit for each value of the low half of a command, which decides the class.
+        const INPUT: u16 = {
+            let (mut bits, mut low) = (0, 0);
+            while low < 16 {
+                bits |= (CommandClass::of(low).is_input() as u16) << low;
+                low += 1;
+            }
+            bits
+        };
+        INPUT >> (self.command & 0x0F) & 1 != 0
+    }
+
     /// Whether input is to be counted but not stored.
     #[inline]
     #[must_use]
     pub const fn skips(&self) -> bool {
-        self.flags.contains(CcwFlags::SKIP) && self.class().is_input()
+        self.flags.contains(CcwFlags::SKIP) && self.is_input()
     }
 }
 
@@ -238,6 +254,7 @@ mod tests {
             (0x63, CommandClass::Control),
         ] {
             assert_eq!(CommandClass::of(command), class, "{command:02X}");
+            assert_eq!(Ccw { command, ..SENSE_ID }.is_input(), class.is_input(), "{command:02X}");
         }
     }
 

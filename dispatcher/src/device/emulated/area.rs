@@ -57,6 +57,7 @@ impl Area {
         Self { shape: Shape::Skipped, left: 0, limit: 0, list: 0, fresh: true, at: 0, entry_left: 0, entry_skipped: false };
 
     /// The area of a CCW. `input`: of a command that stores, so that the skip flag counts.
+    #[inline]
     pub fn new(ccw: &Ccw, idaws: IdawFormat, limit: u64, input: bool) -> Self {
         let shape = if input && ccw.flags.contains(CcwFlags::SKIP) {
             Shape::Skipped
@@ -72,11 +73,13 @@ impl Area {
     }
 
     /// Bytes of the count that are not used yet.
+    #[inline]
     pub fn left(&self) -> u32 {
         self.left
     }
 
     /// The next bytes, at most `most` (not 0); only to be asked while some are [`left`](Self::left).
+    #[inline]
     pub fn range(&mut self, memory: &Memory, most: u32) -> Result<Range, BadData> {
         let most = most.min(self.left);
         let address = match self.shape {
@@ -108,6 +111,7 @@ impl Area {
     }
 
     /// Uses up the first bytes of the last [`range`](Self::range).
+    #[inline]
     pub fn consume(&mut self, bytes: u32) {
         self.left = self.left.saturating_sub(bytes);
         self.entry_left = self.entry_left.saturating_sub(bytes);

@@ -49,6 +49,7 @@ impl Landing {
     }
 
     /// Begins a piece of at most `most` bytes; nothing is in the kernel. Buffer and list are made when they are first needed, and kept.
+    #[inline]
     pub fn begin(&mut self, direction: Direction, memory: &Memory, most: u64) {
         self.way = match memory.stores() {
             _ if direction == Direction::Write => Way::Direct,
@@ -67,6 +68,7 @@ impl Landing {
     }
 
     /// True if a piece should end at the next block boundary, because few more ranges fit.
+    #[inline]
     pub fn is_nearly_full(&self, segments: &Segments) -> bool {
         let used = match self.way {
             Way::Direct => segments.vectors().len(),
@@ -77,6 +79,7 @@ impl Landing {
     }
 
     /// Adds a range, which the CCW at `at` designates, to the piece. Gives how many bytes of it: fewer only when the list is full.
+    #[inline]
     pub fn add(&mut self, memory: &Memory, range: Range, at: u32, segments: &mut Segments) -> Result<usize, BadData> {
         let length = range.length as usize;
         if matches!(self.way, Way::Staged) {
@@ -114,6 +117,7 @@ impl Landing {
     }
 
     /// The operation has ended, in whatever way: what the kernel may have stored into is told.
+    #[inline]
     pub fn ended(&self) {
         if let Way::Logged(log) = &self.way {
             for part in &self.parts {
@@ -125,6 +129,7 @@ impl Landing {
     }
 
     /// The operation has moved the next `moved` bytes of the piece: what lies in the buffer goes to where it belongs.
+    #[inline]
     pub fn pass_on(&mut self, memory: &Memory, moved: usize) -> Result<(), ProgramCheck> {
         if !matches!(self.way, Way::Staged) {
             return Ok(());

@@ -78,11 +78,13 @@ impl Program {
     }
 
     /// The CCW address to report: the CCW in control + 8.
+    #[inline]
     pub fn reported(&self) -> u32 {
         report(self.at)
     }
 
     /// Data has moved: the program makes progress.
+    #[inline]
     pub fn moved(&mut self) {
         self.idle = 0;
     }
@@ -93,6 +95,7 @@ impl Program {
     }
 
     /// Prepares command chaining; status modifier skips one CCW, whatever it is.
+    #[inline]
     pub fn chain_command(&mut self, modified: bool) {
         self.next = self.at.wrapping_add(if modified { 16 } else { 8 });
     }
@@ -104,6 +107,7 @@ impl Program {
     }
 
     /// Fetches the next CCW of the command in control. After it there are bytes [`left`](Area::left): whoever walks the data gets on.
+    #[inline]
     pub fn chain_data(&mut self, memory: &Memory) -> Result<(), ProgramCheck> {
         match self.fetch(memory, Chaining::Data)? {
             Fetched::InControl if self.area.left() != 0 => Ok(()),
@@ -113,6 +117,7 @@ impl Program {
     }
 
     /// Fetches and checks the next CCW, following at most one TIC, and gives it control.
+    #[inline]
     pub fn fetch(&mut self, memory: &Memory, chaining: Chaining) -> Result<Fetched, ProgramCheck> {
         let mut at = self.next;
         // An address that is wrong is reported as the TIC's if a TIC gave it.
@@ -139,6 +144,7 @@ impl Program {
     }
 
     /// Checks a CCW that is no TIC.
+    #[inline]
     fn take_control(&mut self, ccw: Ccw, at: u32, chaining: Chaining) -> Result<Fetched, ProgramCheck> {
         let check = Err(ProgramCheck { at });
         let data_chained = chaining == Chaining::Data;
@@ -166,7 +172,7 @@ impl Program {
             return Ok(Fetched::Suspend);
         }
         if !data_chained {
-            self.input = ccw.class().is_input();
+            self.input = ccw.is_input();
         }
         self.ccw = ccw;
         self.next = at.wrapping_add(8);
@@ -175,6 +181,7 @@ impl Program {
     }
 
     /// CCWs, lists and direct areas lie below this address.
+    #[inline]
     fn limit(&self) -> u64 {
         match self.format {
             CcwFormat::Zero => 1 << 24,
