@@ -3,39 +3,40 @@
 
 use mimalloc::MiMalloc;
 use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Mimalloc, counted.
 pub struct Counting;
 
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
 // Relaxed everywhere: they are statistics; who compares two readings has ordered them otherwise.
-static CALLS: AtomicU64 = AtomicU64::new(0);
 static GIVEN: AtomicU64 = AtomicU64::new(0);
 static TAKEN_BACK: AtomicU64 = AtomicU64::new(0);
 
-/// What the whole program has asked for so far.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Account {
-    /// Calls that give or take back memory.
-    pub calls: u64,
-    /// Bytes that are in use now.
-    pub in_use: u64,
+/// Calls by this thread that gave or took back memory.
+pub fn calls() -> u64 {
+    CALLS.get()
 }
 
-/// The account so far.
-pub fn account() -> Account {
+/// Bytes that the whole program has in use.
+pub fn in_use() -> u64 {
     // What was taken back first: a moment later more may have been given, never less.
     let back = TAKEN_BACK.load(Ordering::Relaxed);
-    Account { calls: CALLS.load(Ordering::Relaxed), in_use: GIVEN.load(Ordering::Relaxed).saturating_sub(back) }
+    GIVEN.load(Ordering::Relaxed).saturating_sub(back)
 }
 
 fn count(given: usize, taken_back: usize) {
-    CALLS.fetch_add(1, Ordering::Relaxed);
+    // A thread that ends has no such variable any more, and nobody asks for it.
+    let _ = CALLS.try_with(|calls| calls.set(calls.get() + 1));
     GIVEN.fetch_add(given as u64, Ordering::Relaxed);
     TAKEN_BACK.fetch_add(taken_back as u64, Ordering::Relaxed);
 }
 
-// SAFETY: everything is left to mimalloc, whose contract is the same; counting touches atomics only.
+// SAFETY: everything is left to mimalloc, whose contract is the same; counting touches atomics and a thread-local cell without destructor only.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         count(layout.size(), 0);
@@ -64,16 +65,19 @@ unsafe impl GlobalAlloc for Counting {
 
 #[cfg(test)]
 mod tests {
-    use super::account;
+    use super::{calls, in_use};
 
     #[test]
     fn what_is_asked_for_is_counted() {
-        // Other tests ask for memory meanwhile, but not for so much.
-        let before = account();
-        let memory = std::hint::black_box(vec![1_u8; 64 << 20]);
-        let during = account();
-        assert!(during.calls > before.calls && during.in_use > before.in_use + (48 << 20));
+        const BYTES: usize = 1 << 30;
+        let (asked, before) = (calls(), in_use());
+        let memory = std::hint::black_box(Vec::<u8>::with_capacity(BYTES));
+        assert_eq!(calls(), asked + 1);
+        // Other threads ask for memory meanwhile, but not for so much.
+        let during = in_use();
+        assert!(during > before + BYTES as u64 / 2);
         drop(memory);
-        assert!(account().in_use + (48 << 20) < during.in_use);
+        assert_eq!(calls(), asked + 2);
+        assert!(in_use() + (BYTES as u64 / 2) < during);
     }
 }

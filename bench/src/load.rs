@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! `load`: the dispatcher's side alone, for as long as is asked, and its own account of it.
 
-use crate::allocator::account;
+use crate::allocator::calls;
 use crate::cli::{Load, What};
 use crate::error::{Doing as _, Measured};
 use crate::fba::{self, FbaReads, Reading};
@@ -42,8 +42,8 @@ pub struct Account {
     pub counters: Counters,
     /// What its engine did.
     pub engine: EngineCounters,
-    /// Calls of the allocator by the whole program while the load ran.
-    pub allocations: u64,
+    /// Calls of the allocator while the load ran; known if guest and dispatcher share one thread.
+    pub allocations: Option<u64>,
 }
 
 /// Runs the load.
@@ -99,9 +99,9 @@ fn drive<P: Program + Send>(
         let (reactor, guest) = subject::here(memory, subchannels, device)?;
         let (turns_before, enters_before) = (reactor.counters().productive_turns, reactor.engine_counters().enters);
         let mut wire = InTurn { wire: guest.wire(program, !options.unstamped), reactor };
-        let asked = account().calls;
+        let asked = calls();
         let measured = throughput(&mut wire, shape, until, placement, Some(ThreadClock::own()?))?;
-        let allocations = account().calls - asked;
+        let allocations = Some(calls() - asked);
         let (mut counters, mut engine) = (wire.reactor.counters(), wire.reactor.engine_counters());
         subject::audit(&counters, measured.round_trips)?;
         // How many turns setting up takes depends on the moment.
@@ -110,11 +110,11 @@ fn drive<P: Program + Send>(
         return Ok(Account { measured, counters, engine, allocations });
     }
     let (subject, guest) = Subject::start(placement, memory, subchannels, device)?;
-    let (clock, asked) = (subject.clock(), account().calls);
+    let clock = subject.clock();
     let measured =
         placement.on_guest(|| throughput(&mut guest.wire(program, !options.unstamped), shape, until, placement, Some(clock)))?;
     let (counters, engine) = subject.stop(measured.round_trips)?;
-    Ok(Account { measured, counters, engine, allocations: account().calls - asked })
+    Ok(Account { measured, counters, engine, allocations: None })
 }
 
 /// A wire whose other side makes its turns in the same thread.
@@ -157,7 +157,9 @@ fn print(Account { measured, counters, engine, allocations }: &Account) {
         per_turn(engine.enters)
     );
     println!("operations        {} ({:.3} per start)", engine.operations, per_start(engine.operations));
-    println!("allocations       {allocations}");
+    if let Some(allocations) = allocations {
+        println!("allocations       {allocations}");
+    }
     println!("dispatcher        {counters:?}");
     println!("engine            {engine:?}");
 }

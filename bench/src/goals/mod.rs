@@ -264,3 +264,6 @@ pub fn run(options: &Peers) -> Measured<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

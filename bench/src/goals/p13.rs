@@ -19,7 +19,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Milliseconds from nothing until the first START has come back: dispatcher, thread, guest, ring, one subchannel.
-fn first_start(placement: Placement, memory: &GuestMemory) -> Measured<f64> {
+pub(super) fn first_start(placement: Placement, memory: &GuestMemory) -> Measured<f64> {
     let began = Instant::now();
     let (subject, guest) = Subject::start_waiting(placement, WaitPolicy::default(), memory, 1, || Box::new(Null))?;
     let (mut wire, mut ledger) = (guest.wire(NoProgram, true), Ledger::new(1));

@@ -2,7 +2,7 @@
 //! P6: what 65,536 subchannels cost: time for a START when the load walks them in random order, time when they only are there, and memory.
 
 use super::{Comparison, Setting};
-use crate::allocator::account;
+use crate::allocator::in_use;
 use crate::error::{Doing as _, Measured};
 use crate::guest::Program;
 use crate::guest_memory::GuestMemory;
@@ -60,9 +60,9 @@ impl Program for Walk {
 fn run(setting: &Setting<'_>, memory: &GuestMemory, attached: u32, walked: u32) -> Measured<(Throughput, u64)> {
     let placement = setting.placement;
     let walk = Walk::new(walked)?;
-    let before = account().in_use;
+    let before = in_use();
     let (subject, guest) = Subject::start(placement, memory, attached, || Box::new(Null))?;
-    let bytes = account().in_use.saturating_sub(before);
+    let bytes = in_use().saturating_sub(before);
     let (until, clock) = (Until::Times(setting.options.times()), subject.clock());
     let measured = placement.on_guest(|| throughput(&mut guest.wire(walk, true), SHAPE, until, placement, Some(clock)))?;
     subject.stop(measured.round_trips)?;

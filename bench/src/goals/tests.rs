@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! Each goal gives its rows. Figures and verdicts depend on the machine, so only what does not is looked at.
+
+use super::{Setting, GOALS};
+use crate::cli::{Cli, Command, Goal, Peers};
+use crate::disturbance::Quiet;
+use crate::latency_log::LatencyLog;
+use crate::method::Verdict;
+use crate::placement::Placement;
+use crate::report::Row;
+use clap::Parser as _;
+
+fn options() -> Peers {
+    let Command::Peers(mut options) = Cli::parse_from(["fctl-bench", "peers", "--quick"]).command else { panic!("not peers") };
+    options.pairs = 1;
+    options
+}
+
+fn rows(goal: Goal) -> Vec<Row> {
+    let options = options();
+    let placement = Placement::choose(&options.place).unwrap();
+    let quiet = Quiet::new(placement.one_cpu(), options.patience());
+    let setting = Setting { options: &options, placement, quiet, log: LatencyLog::new() };
+    let (_, measure) = GOALS.into_iter().find(|(name, _)| *name == goal).unwrap();
+    let rows = measure(&setting).unwrap();
+    for row in &rows {
+        match &row.verdict {
+            Verdict::NotRun(reason) => println!("not run: {} against {} ({reason})", row.what, row.peer),
+            _ => assert!(row.ours.is_some() && row.ours.unwrap().median.is_finite() && !row.pairs.is_empty(), "{row:?}"),
+        }
+    }
+    rows
+}
+
+#[test]
+fn starts_and_reads_have_a_row_for_each_peer() {
+    for (goal, count) in [(Goal::P1, 4), (Goal::P2, 2), (Goal::P3, 4), (Goal::P4, 4)] {
+        assert_eq!(rows(goal).len(), count, "{goal:?}");
+    }
+}
+
+#[test]
+fn clears_among_busy_subchannels_are_counted_in_turns() {
+    let rows = rows(Goal::P5);
+    assert_eq!(rows.len(), 2);
+    for row in rows.iter().filter_map(|row| row.ours) {
+        // A clear is not completed in a turn that was over when it was posted.
+        assert!(row.min >= 1.0, "{row:?}");
+    }
+}
+
+#[test]
+fn as_many_subchannels_as_a_set_has_can_be_walked() {
+    assert_eq!(rows(Goal::P6).len(), 3);
+}
+
+#[test]
+fn what_cannot_be_measured_says_why() {
+    for row in rows(Goal::P7) {
+        assert!(matches!(row.verdict, Verdict::NotRun(_)));
+        assert_eq!((row.ours, row.pairs.len()), (None, 0));
+    }
+}
+
+#[test]
+fn a_sleeping_dispatcher_is_woken_by_its_doorbell() {
+    assert_eq!(rows(Goal::P8).len(), 3);
+}
+
+#[test]
+fn the_data_path_allocates_nothing_and_null_devices_need_no_kernel() {
+    let rows = rows(Goal::P11);
+    let figures: Vec<_> = rows.iter().map(|row| row.ours.unwrap().median).collect();
+    assert_eq!(figures[..2], [0.0, 0.0], "{rows:?}");
+    assert!(rows.iter().all(|row| row.verdict == Verdict::Met), "{rows:?}");
+}
+
+#[test]
+fn merging_avoids_what_the_engine_had_not_taken_yet() {
+    let rows = rows(Goal::P12);
+    let operations = rows.last().unwrap();
+    assert_eq!((operations.ours.unwrap().median, operations.theirs.unwrap().median), (32.0, 256.0));
+}
+
+#[test]
+fn a_fresh_dispatcher_answers() {
+    // Its memory is that of a process of its own, which the test program cannot be; tools/slow-checks.sh runs it.
+    let options = options();
+    let placement = Placement::choose(&options.place).unwrap();
+    let memory = crate::guest_memory::GuestMemory::new(1 << 20).unwrap();
+    assert!(super::p13::first_start(placement, &memory).unwrap() > 0.0);
+}
