@@ -136,8 +136,8 @@ impl<M: WordMemory> DispatcherPort<M> {
 
     /// Says that about `count` completions will be staged soon: a hint that brings their lines here.
     #[inline]
-    pub fn expect(&self, count: u64) {
-        self.completions.expect(count);
+    pub fn anticipate(&self, count: u64) {
+        self.completions.anticipate(count);
     }
 
     /// Makes all staged completions visible; true if there were any.

@@ -163,7 +163,7 @@ impl Memory {
 
     /// Says that `bytes` bytes from this address on will be fetched soon. Changes nothing; a range outside is ignored.
     #[inline]
-    pub(crate) fn expect(&self, address: u64, bytes: usize) {
+    pub(crate) fn anticipate(&self, address: u64, bytes: usize) {
         if let Some(main) = &self.main {
             main.prefetch(address, bytes);
         }

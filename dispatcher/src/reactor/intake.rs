@@ -65,7 +65,7 @@ impl Reactor {
         }
         let Some(guest) = self.guests.get(ring.guest) else { return Ok(()) };
         // Most of them end within this turn.
-        ring.port.expect(ready);
+        ring.port.anticipate(ready);
         self.books.look_at_clock();
         // Slots of the completion ring that nobody was promised. The guest's head is looked at once for all, unless that is not enough; acceptance stores
         // nothing that was not promised.
@@ -119,7 +119,7 @@ fn execute(
             if entry.capabilities.contains(Capabilities::ENGINE) {
                 // By the time the start is issued, its program and the parameters that drivers put right behind it have come from the guest's CPU
                 // (measured with 4 KiB reads across two CPUs: ×1.03 to ×1.10).
-                guest.memory.expect(u64::from(orb.cpa()), PROGRAM_BYTES);
+                guest.memory.anticipate(u64::from(orb.cpa()), PROGRAM_BYTES);
             }
             entry.subchannel.accept(Instruction::Start(&orb), owed, answers);
             queues.enqueue(index, entry);
