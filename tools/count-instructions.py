@@ -68,8 +68,9 @@ def main():
         goal = entry.get("goal")
         verdict = "no goal" if goal is None else f"≤ {goal}: {'met' if found <= goal else 'not met'}"
         guarded = change <= tolerance
+        remark = f"; more than {tolerance:.0%} above the baseline" if not guarded else "; time to --update" if change < -tolerance else ""
         print(f"{entry['what']:26} {found:7.1f} {entry['baseline']:9.1f} {change:+7.1%}  {verdict}"
-              f"{'' if guarded else f'; more than {tolerance:.0%} above the baseline'}")
+              f"{remark}")
         if not guarded:
             failed.append(load)
         text = re.sub(rf"(\[{re.escape(load)}\][^\[]*?baseline = )[\d.]+", rf"\g<1>{found:.1f}", text)
