@@ -51,6 +51,12 @@ impl HostSide {
         tell
     }
 
+    /// A poster waits for what is staged.
+    #[inline]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.accepted
+    }
+
     /// What was staged is visible.
     pub(crate) fn published(&mut self) {
         if core::mem::take(&mut self.accepted) {

@@ -89,6 +89,7 @@ impl Reactor {
             let mut answers = RingAnswers { ring, books: &mut self.books, subsystem: descriptor.subsystem };
             execute(place, guest, &mut self.subchannels, &mut self.queues, &descriptor, &mut answers);
         }
+        ring.answer_poster();
         Ok(())
     }
 }

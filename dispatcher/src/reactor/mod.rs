@@ -214,7 +214,8 @@ impl Reactor {
         let mut published = false;
         for place in 0..self.rings.places() {
             let Some(ring) = self.rings.get_mut(place) else { continue };
-            if !ring.port.publish() {
+            let answered = core::mem::take(&mut ring.answered);
+            if !ring.port.publish() && !answered {
                 continue;
             }
             published = true;

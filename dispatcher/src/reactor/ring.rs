@@ -43,6 +43,8 @@ pub(super) struct Ring {
     /// The doorbell is watched; false once the watch has ended for good.
     pub(super) watched: bool,
     pub(super) notify_wanted: bool,
+    /// Something was published in this turn already.
+    pub(super) answered: bool,
     /// Completion entries promised to descriptors that were taken.
     pub(super) owed: u64,
     /// The next descriptor has no room for its completions.
@@ -69,6 +71,7 @@ impl Ring {
             waits_for_notification: None,
             watched: true,
             notify_wanted: false,
+            answered: false,
             owed: 0,
             stalled: false,
             has_clock,
@@ -81,6 +84,15 @@ impl Ring {
     #[inline]
     pub(super) fn serving(&self) -> bool {
         matches!(self.state, State::Serving)
+    }
+
+    /// Gives the poster of a host ring its condition code now: it waits for it, and need not wait for what the turn has to do for its devices.
+    #[inline]
+    pub(super) fn answer_poster(&mut self) {
+        if let Some(host) = self.host.as_mut().filter(|host| host.is_awaited()) {
+            self.answered |= self.port.publish();
+            host.published();
+        }
     }
 
     /// To be asked after publishing: true if the guest wants to be notified now.

@@ -5,6 +5,7 @@ use crate::common::id;
 use crate::{attach, memory, start};
 use fctl_dispatcher::device::delay::{Delay, FOREVER};
 use fctl_dispatcher::device::null::Null;
+use fctl_dispatcher::device::{Capabilities, DeviceContext, DeviceEvent, Status, SubchannelDevice};
 use fctl_dispatcher::host::{HostError, HostRing, HostRingError, HostRingOptions};
 use fctl_dispatcher::subchannel::StatusMode;
 use fctl_dispatcher::{Builder, SubchannelOptions};
@@ -12,6 +13,7 @@ use fctl_ringabi::arch::{FunctionControl, Orb, SubsystemId};
 use fctl_ringabi::{
     interruption_code, Completion, CompletionKind, Descriptor, DescriptorError, Disposition, Extension, Operation,
 };
+use std::time::Duration;
 
 fn instruction(operation: Operation, number: u16, tag: u64) -> Descriptor {
     Descriptor::new(operation, id(number), tag)
@@ -126,4 +128,38 @@ fn who_never_takes_is_told_so_and_loses_nothing() {
         assert_eq!(host.take().unwrap().unwrap().0.tag, tag);
     }
     assert_eq!(host.post(&start(0, posted)).unwrap(), 0);
+}
+
+/// Its starts last until somebody says that they may end.
+struct Waits(std::sync::mpsc::Receiver<()>);
+
+impl SubchannelDevice for Waits {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::empty()
+    }
+
+    fn start(&mut self, cx: &mut DeviceContext<'_>, _orb: &Orb) {
+        self.0.recv_timeout(Duration::from_secs(30)).expect("the poster has its condition code meanwhile");
+        cx.events.push(DeviceEvent::Ended(Status::default()));
+    }
+
+    fn halt(&mut self, cx: &mut DeviceContext<'_>) {
+        cx.events.push(DeviceEvent::Halted(Status::default()));
+    }
+
+    fn clear(&mut self, cx: &mut DeviceContext<'_>) {
+        cx.events.push(DeviceEvent::Cleared);
+    }
+}
+
+#[test]
+fn a_condition_code_does_not_wait_for_what_the_device_does_in_the_same_turn() {
+    let handle = Builder::default().spawn().unwrap();
+    let (may_end, waits) = std::sync::mpsc::channel();
+    let (mut host, _) = attach(&handle, HostRingOptions::default(), vec![Box::new(Waits(waits))]);
+    for tag in 0..100 {
+        assert_eq!(host.post(&start(0, tag)).unwrap(), 0);
+        may_end.send(()).unwrap();
+        assert_eq!(wait(&mut host).tag, tag);
+    }
 }
