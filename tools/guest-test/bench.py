@@ -30,6 +30,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=3, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3, help="the median of this many is told")
     parser.add_argument("--mode", choices=["writeback", "writethrough"], default="writeback")
+    parser.add_argument("--polling", default="50", help="microseconds that the dispatcher's thread may poll")
     options = parser.parse_args()
     directory = tempfile.mkdtemp(prefix="fctl-bench-", dir=os.environ.get("FCTL_BENCH_DIR"))
     image, statistics = os.path.join(directory, "image"), os.path.join(directory, "statistics")
@@ -40,10 +41,10 @@ def main():
         drive = f"if=none,id=disk,format=raw,file={image},file.locking=off,cache={options.mode}"
         arguments = ["-drive", drive, "-device", "virtio-blk-ccw,drive=disk,devno=fe.0.1000"]
         volume = f"{image},durability={options.mode}"
-        with Guest(options.fctl, options.guest, [volume], ["--statistics", statistics], options.qemu, arguments) as guest:
+        with Guest(options.fctl, options.guest, [volume], ["--statistics", statistics, "--polling", options.polling], options.qemu, arguments) as guest:
             guest.online()
             guest.run("appears /dev/vda")
-            print(f"mode {options.mode}, {options.seconds} s each, median of {options.rounds} rounds; load of the host {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
+            print(f"mode {options.mode}, polling {options.polling} µs, {options.seconds} s each, median of {options.rounds} rounds; load of the host {os.getloadavg()[0]:.1f} on {os.cpu_count()} CPUs")
             print(f"{'':24}{'DASD':>12}{'virtio':>12}{'ratio':>8}   (MiB/s; operations a second)")
             for pattern in SIZES:
                 for direction in ["read", "write"]:

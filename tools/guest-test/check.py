@@ -205,6 +205,7 @@ def everyday(checks):
         idle(checks, guest)
 
         checks.check("unplugged and plugged in again under load")
+        guest.run("for devno in 0120 0200; do echo 5 >/sys/bus/ccw/devices/0.0.$devno/expires; done")
         guest.send("work check /dev/dasdb 2 12 2 >/tmp/work 2>&1 & work check /dev/dasda 2 6 3")
         time.sleep(2)
         guest.qmp("device_del", id="fctl1")

@@ -71,7 +71,7 @@ impl Adapter {
         let mut dispatcher = locked(&self.dispatcher);
         let dispatcher = match dispatcher.as_mut() {
             Some(dispatcher) => dispatcher,
-            None => dispatcher.insert(Dispatcher::start(self.devices.len(), self.configuration.cpu)?),
+            None => dispatcher.insert(Dispatcher::start(&self.configuration)?),
         };
         dispatcher.attach(&memory, subchannel, device, interrupt)
     }

@@ -23,6 +23,8 @@ pub struct Configuration {
     pub volumes: Vec<VolumeConfiguration>,
     /// The CPU that the reactor's thread is pinned to.
     pub cpu: Option<usize>,
+    /// How long the reactor polls before it sleeps, in microseconds; the dispatcher's default if not said.
+    pub polling: Option<u64>,
     /// Where the time inside the region-write hook is written to when QEMU ends.
     pub statistics: Option<PathBuf>,
     /// What goes wrong on purpose.

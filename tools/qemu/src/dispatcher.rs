@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The one dispatcher of a QEMU process, and the one thread that it needs.
 
+use crate::config::Configuration;
 use crate::memory_map::MemoryMap;
 use crate::qemu;
 use fctl_dispatcher::device::SubchannelDevice;
 use fctl_dispatcher::host::{HostRing, HostRingOptions};
-use fctl_dispatcher::{affinity, Builder, ControlError, GuestId, Handle, RingId, SubchannelOptions};
+use fctl_dispatcher::{affinity, Builder, ControlError, GuestId, Handle, RingId, SubchannelOptions, WaitPolicy};
 use fctl_ringabi::arch::SubsystemId;
 use std::error::Error;
 use std::sync::mpsc;
@@ -25,12 +26,14 @@ pub struct Dispatcher {
 
 impl Dispatcher {
     /// Makes the dispatcher, on a thread that QEMU knows of.
-    pub fn start(volumes: usize, cpu: Option<usize>) -> Result<Self, Failure> {
+    pub fn start(configuration: &Configuration) -> Result<Self, Failure> {
+        let cpu = configuration.cpu;
+        let wait = configuration.polling.map_or(WaitPolicy::default(), |most| WaitPolicy::polling(Duration::from_micros(most)));
         let (report, ready) = mpsc::sync_channel(1);
-        let slots = u16::try_from(volumes)?.max(8);
+        let slots = u16::try_from(configuration.volumes.len())?.max(8);
         let run = move || {
             let _registered = qemu::register_thread();
-            let built = cpu.map_or(Ok(()), pin).and_then(|()| Ok(Builder::default().engine_slots(slots).build()?));
+            let built = cpu.map_or(Ok(()), pin).and_then(|()| Ok(Builder::default().engine_slots(slots).wait(wait).build()?));
             match built {
                 Ok((mut reactor, handle)) => {
                     if report.send(Ok(handle)).is_ok() {
