@@ -22,6 +22,7 @@ if [ ! -x "$cache/qemu-10.sh" ]; then
 #!/bin/sh
 root=$(dirname "$(readlink -f "$0")")/root
 libraries=$root/usr/lib/x86_64-linux-gnu
+export QEMU_MODULE_DIR="$libraries/qemu"
 exec "$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$libraries:$libraries/pulseaudio" "$root/usr/bin/qemu-system-s390x" -L "$root/usr/share/qemu" "$@"
 PROGRAM
     chmod +x "$cache/qemu-10.sh"
