@@ -93,6 +93,14 @@ def bad_input(checks):
     refused(checks, image, "build it", environment={"FCTL_QEMU_LIBRARY": "/nowhere/libfctl_qemu.so"})
     checks.passed()
 
+    checks.check("a CPU that is not there, or that QEMU's sandbox forbids, is refused before the guest starts")
+    refused(checks, image, "are accepted", options=["--cpu", "4095"])
+    forbidden = [checks.fctl, "qemu", "--cpu", str(min(os.sched_getaffinity(0))), "--qemu", checks.qemu, "--volume", image, "--", "-M", "s390-ccw-virtio", "-display", "none", "-S", "-sandbox", "on,resourcecontrol=deny"]
+    found = subprocess.run(forbidden, capture_output=True, text=True, timeout=60, check=False)
+    if found.returncode != 1 or "forbids pinning" not in found.stderr:
+        raise Failed(f"status {found.returncode}, said {found.stderr!r}")
+    checks.passed()
+
     checks.check("an image that a QEMU has open is refused")
     drive = ["-drive", f"if=none,id=disk,format=raw,file={image}", "-device", "virtio-blk-ccw,drive=disk"]
     with subprocess.Popen([checks.qemu, "-M", "s390-ccw-virtio", "-display", "none", "-S", "-monitor", "stdio", *drive], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

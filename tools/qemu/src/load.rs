@@ -4,6 +4,7 @@
 use crate::adapter::{Adapter, ADAPTER};
 use crate::config::{Configuration, CHECK, READY, VARIABLE};
 use crate::qemu;
+use fctl_dispatcher::affinity;
 use std::ffi::{c_char, c_int, CStr};
 
 #[used]
@@ -46,6 +47,10 @@ extern "C" fn on_load(arguments: c_int, values: *const *const c_char, _environme
 
 /// Tries everything that can be tried without a guest, says what came out, and ends the process.
 fn check(configuration: &Configuration) -> ! {
+    let allowed = affinity::allowed_cpus();
+    if let Some(cpu) = configuration.cpu.filter(|cpu| !allowed.contains(cpu)) {
+        fail(&format!("the dispatcher's thread cannot be on CPU {cpu}: {} are accepted", affinity::ranges(&allowed)));
+    }
     for volume in &configuration.volumes {
         if let Err(error) = crate::device::open_volume(volume) {
             fail(&error.to_string());
