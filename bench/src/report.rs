@@ -54,8 +54,10 @@ pub struct Settings {
     pub guest_cpu: usize,
     /// CPU of the dispatcher and its peers.
     pub dispatcher_cpu: usize,
-    /// Bytes of P3's volume.
+    /// Bytes of the volume of P3, P4 and P5.
     pub volume_bytes: u64,
+    /// How the peers are set.
+    pub peers: &'static str,
 }
 
 /// Everything.
@@ -68,6 +70,10 @@ pub struct Report {
     /// The comparisons.
     pub rows: Vec<Row>,
 }
+
+/// How the peers are set.
+const PEERS: &str = "bare io_uring: single issuer, deferred task run; storage daemon: aio=io_uring, cache.direct=off, one iothread that polls 50 µs, \
+                     one polled queue; libblkio: io_uring driver as it comes";
 
 /// Widths of the table's columns.
 const WIDTHS: [usize; 7] = [4, 40, 24, 42, 20, 20, 26];
@@ -83,6 +89,7 @@ impl Report {
             guest_cpu: placement.guest,
             dispatcher_cpu: placement.dispatcher,
             volume_bytes: options.volume_bytes(),
+            peers: PEERS,
         };
         Self { machine, settings, rows: Vec::new() }
     }
@@ -103,9 +110,12 @@ impl Report {
         );
         let _ = writeln!(
             text,
-            "  placement  guest on CPU {}, dispatcher and peers on CPU {}; histograms on",
-            settings.guest_cpu, settings.dispatcher_cpu
+            "  placement  guest on CPU {}, dispatcher and peers on CPU {}; histograms on; volume of {} MiB in the page cache",
+            settings.guest_cpu,
+            settings.dispatcher_cpu,
+            settings.volume_bytes >> 20
         );
+        let _ = writeln!(text, "  peers      {}", settings.peers);
         let _ = writeln!(
             text,
             "  method     {} interleaved pairs, each run {} ms after {} ms of warm-up; ratio is the median of the pairs' ratios (min … max)\n",

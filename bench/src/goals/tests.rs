@@ -80,6 +80,7 @@ fn merging_avoids_what_the_engine_had_not_taken_yet() {
     let rows = rows(Goal::P12);
     let operations = rows.last().unwrap();
     assert_eq!((operations.ours.unwrap().median, operations.theirs.unwrap().median), (32.0, 256.0));
+    assert_eq!(operations.verdict, Verdict::Met);
 }
 
 #[test]
