@@ -56,7 +56,7 @@ impl Subchannel {
             self.keep_sense(sense);
             return self.halted(status, only_channel_end, answers);
         }
-        let Some(start) = self.start.take() else {
+        let Some(start) = self.take_start() else {
             return;
         };
         self.start_issued = false;
@@ -83,6 +83,15 @@ impl Subchannel {
         self.take_status();
         self.told = true;
         answers.post_end(end);
+    }
+
+    /// Field by field: taken as a whole it goes through memory in overlapping pieces, which the fields are then read from too early (measured with a null
+    /// device: a tenth of the dispatcher's time was spent waiting for that).
+    #[inline(always)]
+    fn take_start(&mut self) -> Option<Owed> {
+        let &Owed { tag, posted, taken, flags, operation } = self.start.as_ref()?;
+        self.start = None;
+        Some(Owed { tag, posted, taken, flags, operation })
     }
 
     /// Sense that goes with the status which is being stored.
