@@ -30,6 +30,7 @@ mod pump;
 mod report;
 mod subject;
 mod thread_clock;
+mod traced;
 mod volume_file;
 
 use clap::Parser as _;

@@ -2,8 +2,7 @@
 //! P11: what the data path asks of the allocator and of the kernel in its steady state.
 //!
 //! Guest and dispatcher share one thread here, so that everything they ask for is seen. A load runs twice, the second time for three times
-//! as long; set-up is the same in both, so the difference is the data path's. Locks, and system calls other than the ring's, are
-//! counted from outside by `tools/check-syscalls.sh`.
+//! as long; set-up is the same in both, so the difference is the data path's. Locks are looked for from outside, in two threads, where they would be contended.
 
 use super::{Comparison, Setting};
 use crate::cli::{Command, What};
@@ -11,6 +10,7 @@ use crate::error::Measured;
 use crate::load::{self, Account};
 use crate::method::Wanted;
 use crate::report::Row;
+use crate::traced;
 use clap::Parser as _;
 
 /// Instructions of the longer run beyond those of the shorter one.
@@ -44,6 +44,7 @@ fn difference(setting: &Setting<'_>, what: What) -> Measured<Account> {
 #[allow(clippy::cast_precision_loss, reason = "counts, far below 2^52")]
 pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let mut allocations = Comparison::absolute("P11", "allocations in 65,536 instructions", "", "0");
+    let mut locks = Comparison::absolute("P11", "futex calls of the reactor's thread, FBA", "", "0");
     let mut none = Comparison::absolute("P11", "io_uring_enter in 65,536 null STARTs", "", "0");
     let mut per_turn = Comparison::absolute("P11", "io_uring_enter a productive turn, FBA", "", "≤ 1");
     let mut per_enter = Comparison::absolute("P11", "STARTs an io_uring_enter, FBA, batch 32", "", "≥ 16");
@@ -55,8 +56,15 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     }
     allocations.remark("null STARTs, CSCHs, FBA reads; unit checks and notifications: dispatcher/tests/no_allocation.rs".into());
     none.figure(null.engine.enters as f64, Some(Wanted::AtMost(0.0)));
-    none.remark("locks and other system calls are counted from outside: tools/check-syscalls.sh".into());
     per_turn.figure(fba.engine.enters as f64 / fba.counters.productive_turns as f64, Some(Wanted::AtMost(1.0)));
     per_enter.figure(fba.counters.starts as f64 / fba.engine.enters as f64, Some(Wanted::AtLeast(16.0)));
-    Ok(vec![allocations.row(), none.row(), per_turn.row(), per_enter.row()])
+    let locks = match traced::fba_load(&setting.options.place.dir) {
+        Ok(calls) => {
+            locks.figure(calls.futexes as f64, Some(Wanted::AtMost(0.0)));
+            locks.remark(format!("among {} enters; all system calls: tools/check-syscalls.sh", calls.enters));
+            locks.row()
+        }
+        Err(error) => locks.not_run(error)?,
+    };
+    Ok(vec![allocations.row(), locks, none.row(), per_turn.row(), per_enter.row()])
 }
