@@ -511,6 +511,7 @@ fn a_lap_from_nowhere_fences_its_ring_and_no_other() {
     names(&error, &["fenced"]);
     // A fenced ring can be taken away, and the guest can have its subchannels back on a fresh one.
     rig.reactor.detach_ring(rig.ring, None, Box::new(|busy| assert_eq!(busy, [0; 0]))).unwrap();
+    assert!(rig.reactor.settle(100));
     rig.turns();
     assert_eq!((rig.reactor.inventory().rings, rig.reactor.ring_status(rig.ring)), (2, None));
     assert_eq!(rig.stage.gone(), [1, 3, 8]);

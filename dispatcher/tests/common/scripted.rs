@@ -46,7 +46,7 @@ pub struct Stage(Arc<Mutex<Inner>>);
 impl Stage {
     /// A device with this name.
     pub fn device(&self, name: u16, capabilities: Capabilities) -> Box<Scripted> {
-        Box::new(Scripted { name, capabilities, stage: self.clone(), last_cpa: 0 })
+        Box::new(Scripted { name, capabilities, stage: self.clone(), last_cpa: 0, busy: false })
     }
 
     /// Has a device give an event as soon as it is called next: in the next turn, if it is busy.
@@ -92,23 +92,36 @@ pub struct Scripted {
     capabilities: Capabilities,
     stage: Stage,
     last_cpa: u32,
+    /// It has something to answer still.
+    busy: bool,
 }
 
 impl Scripted {
-    /// Gives what it was told to give. Looks again in the next turn, by a timer that has passed already.
+    fn give(&mut self, cx: &mut DeviceContext<'_>, event: DeviceEvent) {
+        self.busy = match event {
+            DeviceEvent::Ended(status) => status.device == DeviceStatus::CHANNEL_END && status.subchannel.is_empty(),
+            DeviceEvent::Refused { .. } | DeviceEvent::Halted(_) | DeviceEvent::Cleared | DeviceEvent::Secondary(_) => false,
+            _ => self.busy,
+        };
+        cx.events.push(event);
+    }
+
+    /// Gives what it was told to give. As long as it is busy it looks again in the next turn, by a timer that has passed already.
     fn look(&mut self, cx: &mut DeviceContext<'_>, asked: Option<Operation>) {
-        let mut inner = self.stage.0.lock().unwrap();
+        let stage = self.stage.clone();
+        let mut inner = stage.0.lock().unwrap();
         if let Some(operation) = asked.filter(|&operation| inner.at_once.contains(&(self.name, operation))) {
-            cx.events.push(match operation {
+            let answer = match operation {
                 Operation::Start => ended(self.last_cpa.wrapping_add(8)),
                 Operation::Halt => DeviceEvent::Halted(Status::default()),
                 _ => DeviceEvent::Cleared,
-            });
+            };
+            self.give(cx, answer);
         }
         for event in inner.told.get_mut(&self.name).and_then(VecDeque::pop_front).unwrap_or_default() {
-            cx.events.push(event);
+            self.give(cx, event);
         }
-        *cx.timer = Some(cx.now);
+        *cx.timer = self.busy.then_some(cx.now);
     }
 }
 
@@ -118,6 +131,7 @@ impl SubchannelDevice for Scripted {
     }
 
     fn start(&mut self, cx: &mut DeviceContext<'_>, orb: &Orb) {
+        self.busy = true;
         self.last_cpa = orb.cpa();
         self.stage.record(self.name, Call::Start(orb.intparm()));
         assert_eq!(cx.slot.is_some(), self.capabilities.contains(Capabilities::ENGINE), "a slot for who asked for one");
@@ -125,16 +139,19 @@ impl SubchannelDevice for Scripted {
     }
 
     fn resume(&mut self, cx: &mut DeviceContext<'_>) {
+        self.busy = true;
         self.stage.record(self.name, Call::Resume);
         self.look(cx, None);
     }
 
     fn halt(&mut self, cx: &mut DeviceContext<'_>) {
+        self.busy = true;
         self.stage.record(self.name, Call::Halt);
         self.look(cx, Some(Operation::Halt));
     }
 
     fn clear(&mut self, cx: &mut DeviceContext<'_>) {
+        self.busy = true;
         self.stage.record(self.name, Call::Clear);
         self.look(cx, Some(Operation::Clear));
     }
