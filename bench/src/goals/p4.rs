@@ -39,8 +39,8 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let mut rows = [
         Optional::new("P4", what, "plain io_uring + rtrb round trip", "µs", "≤ 1.2"),
         Optional::new("P4", what, "ring-fed bare io_uring loop", "µs", "(no goal)"),
-        Optional::new("P4", what, "vhost-user-blk, polling", "µs", "(no goal)"),
-        Optional::new("P4", what, "vhost-user-blk, not polling", "µs", "(no goal)"),
+        Optional::new("P4", what, "vhost-user-blk, both sides polling", "µs", "(no goal)"),
+        Optional::new("P4", what, "vhost-user-blk, neither side polling", "µs", "(no goal)"),
     ];
     let volume = VolumeFile::new(&setting.options.place.dir, setting.options.volume_bytes())?;
     let memory = fba::memory(SUBCHANNELS)?;
@@ -65,7 +65,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
         let micro = |nanoseconds: f64| nanoseconds / 1e3;
         let loop_latency = || uring_reads::one_at_a_time(placement, &volume, &memory, SUBCHANNELS, times);
         fed.pair(second, || setting.latency("P4-ring-fed", loop_latency).map(micro), None)?;
-        for (row, how, tag) in [(polling, Polling::Yes, "P4-daemon-polling"), (asleep, Polling::No, "P4-daemon")] {
+        for (row, how, tag) in [(polling, Polling::Yes, "P4-daemon-polling"), (asleep, Polling::No, "P4-daemon-asleep")] {
             let run = || libblkio::daemon_one_at_a_time(placement, blkio, how, times);
             row.pair(second, || setting.latency(tag, run).map(micro), None)?;
         }
@@ -73,6 +73,9 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
             row.comparison().control(first, second);
             row.comparison().ping_pong(moment);
         }
+    }
+    if let Some(asleep) = rows.last_mut() {
+        asleep.comparison().remark("our side polls".into());
     }
     rows.into_iter().map(Optional::row).collect()
 }

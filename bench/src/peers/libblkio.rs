@@ -23,15 +23,17 @@ struct Queue<'a> {
     queue: Blkioq,
     _blkio: Blkio,
     picks: Picks<'a>,
+    /// Sleeps until an answer comes.
+    waits: bool,
 }
 
 impl<'a> Queue<'a> {
-    fn open(driver: &str, path: &Path, memory: &GuestMemory, picks: Picks<'a>) -> blkio::Result<Self> {
+    fn open(driver: &str, path: &Path, memory: &GuestMemory, picks: Picks<'a>, waits: bool) -> blkio::Result<Self> {
         let mut blkio = Blkio::new(driver)?;
         blkio.set_str("path", &path.to_string_lossy())?;
         blkio.set_bool("read-only", true)?;
         blkio.connect()?;
-        let polled = driver != "io_uring";
+        let polled = driver != "io_uring" && !waits;
         if polled {
             // A queue that is polled: the daemon sends no notifications.
             blkio.set_i32("num-queues", 0)?;
@@ -49,7 +51,7 @@ impl<'a> Queue<'a> {
         blkio.map_mem_region(&region)?;
         let queues = if polled { started.poll_queues } else { started.queues };
         let queue = queues.into_iter().next().ok_or_else(|| blkio::Error::new(blkio::Errno::NODEV, "no queue"))?;
-        Ok(Self { queue, _blkio: blkio, picks })
+        Ok(Self { queue, _blkio: blkio, picks, waits })
     }
 }
 
@@ -72,7 +74,8 @@ impl Wire for Queue<'_> {
     fn receive(&mut self, ledger: &mut Ledger, most: u64) -> Measured<u64> {
         let most = usize::try_from(most).unwrap_or(MOST).min(MOST);
         let mut found = [const { MaybeUninit::<Completion>::uninit() }; MOST];
-        let count = self.queue.do_io(&mut found[..most], 0, None, None).doing("take from libblkio")?;
+        let least = usize::from(self.waits && ledger.outstanding() > 0);
+        let count = self.queue.do_io(&mut found[..most], least, None, None).doing("take from libblkio")?;
         for completion in &found[..count] {
             // SAFETY: `do_io` has filled as many as it said.
             let completion = unsafe { completion.assume_init_ref() };
@@ -96,10 +99,11 @@ pub struct What<'a> {
 }
 
 impl<'a> What<'a> {
-    fn queue(&self, daemon: Option<&StorageDaemon>) -> Measured<Queue<'a>> {
+    fn queue(&self, daemon: Option<&StorageDaemon>, waits: bool) -> Measured<Queue<'a>> {
         let (driver, path) = daemon.map_or(("io_uring", self.volume.path()), |daemon| ("virtio-blk-vhost-user", daemon.socket()));
         let picks = Picks::new(self.memory, self.volume, self.places);
-        Queue::open(driver, path, self.memory, picks).map_err(|error| BenchError::NotRun(format!("libblkio, {driver}: {error}")))
+        Queue::open(driver, path, self.memory, picks, waits)
+            .map_err(|error| BenchError::NotRun(format!("libblkio, {driver}: {error}")))
     }
 }
 
@@ -108,7 +112,7 @@ impl<'a> What<'a> {
 /// # Errors
 /// The driver cannot be had; a read was lost or wrong.
 pub fn file_reads(placement: Placement, what: What<'_>, shape: Shape, times: Times) -> Measured<Throughput> {
-    placement.on_guest(|| throughput(&mut what.queue(None)?, shape, Until::Times(times), placement, None))
+    placement.on_guest(|| throughput(&mut what.queue(None, false)?, shape, Until::Times(times), placement, None))
 }
 
 /// Reads a second by the storage daemon.
@@ -117,16 +121,20 @@ pub fn file_reads(placement: Placement, what: What<'_>, shape: Shape, times: Tim
 /// The daemon or the driver cannot be had; a read was lost or wrong.
 pub fn daemon_reads(placement: Placement, what: What<'_>, shape: Shape, times: Times) -> Measured<Throughput> {
     let daemon = StorageDaemon::start(placement, what.volume, Polling::Yes)?;
-    placement.on_guest(|| throughput(&mut what.queue(Some(&daemon))?, shape, Until::Times(times), placement, None))
+    placement.on_guest(|| throughput(&mut what.queue(Some(&daemon), false)?, shape, Until::Times(times), placement, None))
 }
 
-/// Latency of one read at a time by the storage daemon.
+/// Latency of one read at a time by the storage daemon: both sides poll, or neither.
 ///
 /// # Errors
 /// The daemon or the driver cannot be had; a read was lost or wrong.
 pub fn daemon_one_at_a_time(placement: Placement, what: What<'_>, polling: Polling, times: Times) -> Measured<Latency> {
     let daemon = StorageDaemon::start(placement, what.volume, polling)?;
-    placement.on_guest(|| latency(&mut what.queue(Some(&daemon))?, what.places, times, ThreadClock::own()?))
+    let waits = polling == Polling::No;
+    let measured =
+        placement.on_guest(|| latency(&mut what.queue(Some(&daemon), waits)?, what.places, times, ThreadClock::own()?))?;
+    // Where both sides sleep, shares of the time say nothing.
+    Ok(if waits { Latency { share: 1.0, ..measured } } else { measured })
 }
 
 #[cfg(test)]
