@@ -57,6 +57,9 @@ tools/check-syscalls.sh
 step "a guest under KVM: its ring against one exit each"
 "$bin/fctl-kvm-example"
 
+step "a stock s390x Linux in QEMU, on our volumes"
+tools/check-qemu.sh
+
 step "instruction counts: at most 5 % above the baselines of bench/instructions.toml"
 tools/count-instructions.py
 
