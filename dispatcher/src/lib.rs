@@ -10,14 +10,14 @@
 //! use fctl_dispatcher::{device::null::Null, memory::{FileRange, Memory}, region::{sealed_memory_file, Region}};
 //! use fctl_dispatcher::{Builder, RingEnds, SubchannelOptions};
 //! use fctl_ringabi::{arch::{Orb, SubsystemId}, Descriptor, GuestPort, Header, RingSizes};
-//! use vmm_sys_util::eventfd::EventFd;
+//! use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 //!
 //! // Shared memory: a ring pair in the first megabyte, the guest's own memory behind it.
 //! let file = sealed_memory_file("guest", 2 << 20)?;
 //! let region = Region::from_memory_file(&file, 0, 1 << 20)?;
 //! Header::layout(RingSizes::new(256))?.format(region.words())?;
 //! let memory = Memory::from_file(&file, &[FileRange { address: 0, offset: 1 << 20, length: 1 << 20 }])?;
-//! let (doorbell, notification) = (EventFd::new(0)?, EventFd::new(0)?);
+//! let (doorbell, notification) = (EventFd::new(EFD_NONBLOCK)?, EventFd::new(EFD_NONBLOCK)?);
 //!
 //! // The dispatcher, on a thread of its own.
 //! let fctl = Builder::default().spawn()?;
@@ -88,6 +88,7 @@ pub mod engine;
 pub mod host;
 pub mod memory;
 pub mod metrics;
+mod prefetch;
 mod reactor;
 pub mod region;
 pub mod subchannel;

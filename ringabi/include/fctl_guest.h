@@ -297,6 +297,7 @@ static inline bool fctl_announce_sleep(struct fctl_reader *reader)
 
 #if defined(FCTL_GUEST_EVENTFD)
 #include <errno.h>
+#include <poll.h>
 #include <unistd.h>
 
 /* Rings a doorbell that is an eventfd; false with errno if that failed. */
@@ -314,12 +315,14 @@ static inline bool fctl_ring_doorbell(int doorbell)
 /* Waits for a notification through an eventfd; false with errno if that failed. */
 static inline bool fctl_wait_notification(int notification)
 {
+    struct pollfd readable = {.fd = notification, .events = POLLIN};
     uint64_t count;
     ssize_t done;
 
+    /* A non-blocking one is waited for first, and may have been read by somebody else meanwhile. */
     do
-        done = read(notification, &count, sizeof count);
-    while (done < 0 && errno == EINTR);
+        done = poll(&readable, 1, -1) < 0 ? -1 : read(notification, &count, sizeof count);
+    while (done < 0 && (errno == EINTR || errno == EAGAIN));
     return done == (ssize_t)sizeof count;
 }
 #endif

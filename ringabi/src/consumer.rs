@@ -83,6 +83,13 @@ impl<M: WordMemory, const N: usize> Consumer<M, N> {
         count
     }
 
+    /// A word of the entry that is `ahead` of the next one, as it stands now: a hint of what will come, for [`peek`](Self::peek) decides that.
+    #[inline]
+    pub fn hint(&self, ahead: u64, word: usize) -> u64 {
+        debug_assert!(word < N, "a word of the entry");
+        self.memory.load(self.lane.word(self.head.wrapping_add(ahead)) + word, Ordering::Relaxed)
+    }
+
     /// Steps over the entry that [`peek`](Self::peek) has read. True if slots were given back with it.
     #[inline]
     pub fn advance(&mut self) -> bool {

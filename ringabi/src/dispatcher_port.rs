@@ -96,6 +96,14 @@ impl<M: WordMemory> DispatcherPort<M> {
         self.submissions.ready(most)
     }
 
+    /// The subsystem-identification word of the descriptor that is `ahead` of the next one, if that is what stands there: a hint, never to be relied on.
+    #[inline]
+    pub fn subsystem_hint(&self, ahead: u64) -> u32 {
+        #[allow(clippy::cast_possible_truncation, reason = "the low half is what is asked for")]
+        let subsystem = self.submissions.hint(ahead, 1) as u32;
+        subsystem
+    }
+
     /// True if no descriptor is waiting.
     #[inline]
     pub fn is_empty(&self) -> bool {

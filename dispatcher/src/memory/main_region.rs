@@ -38,16 +38,9 @@ impl MainRegion {
     /// Brings the lines of a range here, if it is wholly inside.
     #[inline]
     pub(super) fn prefetch(&self, address: u64, bytes: usize) {
-        #[cfg(target_arch = "x86_64")]
         if let Some(first) = self.find(address, bytes) {
-            use core::arch::x86_64::{_mm_prefetch, _MM_HINT_T0};
-            for line in (0..bytes).step_by(64) {
-                // SAFETY: a prefetch is a hint; it faults at no address and nothing that a program can see changes.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(first.as_ptr().wrapping_add(line).cast()) };
-            }
+            crate::prefetch::lines(first.as_ptr(), bytes);
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        let _ = (address, bytes);
     }
 }
 

@@ -69,7 +69,8 @@ pub struct RingEnds {
     pub region: Region,
     /// Rung by the guest when the dispatcher sleeps (an ioeventfd, for KVM).
     pub doorbell: EventFd,
-    /// Written by the dispatcher when the guest sleeps (an irqfd, for KVM).
+    /// Written by the dispatcher when the guest sleeps (an irqfd, for KVM). Make it non-blocking (`EFD_NONBLOCK`): io_uring gives a write that could block to a
+    /// worker of the kernel's, and the guest wakes up some 50 to 80 µs later (measured; p99 4 ms instead of 0.3 ms). A blocking one works, too.
     pub notification: EventFd,
 }
 

@@ -14,6 +14,10 @@ use fctl_ringabi::{
     Disposition, Operation, Violation,
 };
 
+/// So many subchannels stay in the processor's cache by themselves. Of more, those of a turn's descriptors are brought in together (measured with 65,536 at
+/// random: 1.2 times the cost of 256, instead of 2.6 times).
+const MOST_AT_HAND: u32 = 1024;
+
 /// A channel program with its parameters is seldom longer: Linux' driver for FBA needs 48 bytes and up.
 const PROGRAM_BYTES: usize = 128;
 
@@ -66,6 +70,13 @@ impl Reactor {
         let Some(guest) = self.guests.get(ring.guest) else { return Ok(()) };
         // Most of them end within this turn.
         ring.port.anticipate(ready);
+        if self.subchannels.places() > MOST_AT_HAND {
+            for ahead in 0..ready {
+                if let Some(index) = guest.find(SubsystemId::from_word(ring.port.subsystem_hint(ahead))) {
+                    self.subchannels.anticipate(index);
+                }
+            }
+        }
         self.books.look_at_clock();
         // Slots of the completion ring that nobody was promised. The guest's head is looked at once for all, unless that is not enough; acceptance stores
         // nothing that was not promised.

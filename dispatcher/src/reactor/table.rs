@@ -112,6 +112,14 @@ impl<T> Slab<T> {
         self.places.get_mut(place as usize)?.as_mut()
     }
 
+    /// Says that this place will be looked at soon.
+    #[inline]
+    pub(super) fn anticipate(&self, place: u32) {
+        if let Some(place) = self.places.get(place as usize) {
+            crate::prefetch::lines(core::ptr::from_ref(place).cast(), size_of_val(place));
+        }
+    }
+
     /// One more than the greatest place ever used.
     #[inline]
     pub(super) fn places(&self) -> u32 {

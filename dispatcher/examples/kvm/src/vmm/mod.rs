@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::NamedTempFile;
-use vmm_sys_util::eventfd::EventFd;
+use vmm_sys_util::eventfd::{EventFd, EFD_NONBLOCK};
 
 /// A guest under KVM that posts channel I/O into a ring in its own memory, and what that costs against one exit each.
 #[derive(Parser)]
@@ -117,7 +117,7 @@ fn attach(machine: &Machine, file: &NamedTempFile, cpu: Option<usize>) -> Result
     let region = Region::from_guest_memory(machine.memory(), layout::RING, layout::RING_BYTES).doing("find the ring")?;
     let header = Header::layout(RingSizes::new(256)).doing("lay out the ring")?;
     header.format(region.words()).doing("format the ring")?;
-    let eventfd = || EventFd::new(0).doing("make an eventfd");
+    let eventfd = || EventFd::new(EFD_NONBLOCK).doing("make an eventfd");
     let ends = RingEnds { region, doorbell: eventfd()?, notification: eventfd()? };
     machine.connect(&ends.doorbell, &ends.notification)?;
 
