@@ -50,9 +50,11 @@ fn one_run(seed: u64) -> Counts {
     match shrink::caught(|| run(&shape, seed, &steps)) {
         Ok(counts) => counts,
         Err(error) => {
+            // Shown first, and again after the steps: a log may be cut at either end, and fewer steps may fail in another way.
+            eprintln!("FCTL_RANDOM_SEED={seed}: {error}");
             let (error, steps) = shrink::shrink(error, steps, |steps| run(&shape, seed, steps));
             let listed: String = steps.iter().map(|step| format!("  {step:?}\n")).collect();
-            panic!("FCTL_RANDOM_SEED={seed} shows it, in {shape} with {} steps:\n{listed}{error}", steps.len());
+            panic!("FCTL_RANDOM_SEED={seed}: {error}\n{} steps show it, in {shape}{listed}{error}", steps.len());
         }
     }
 }
