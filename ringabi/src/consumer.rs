@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The consuming side of a lane: take entries one by one, give their slots back lazily.
 
-use crate::lane::{lap_of, Lane};
+use crate::lane::{lap_of, Cursor, Lane};
 use crate::memory::WordMemory;
 use crate::violation::Violation;
 use core::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ pub struct Consumer<M, const N: usize> {
     memory: M,
     lane: Lane,
     head_word: usize,
-    head: u64,
+    head: Cursor,
     given_back: u64,
     lazily: u64,
 }
@@ -28,7 +28,7 @@ pub struct Consumer<M, const N: usize> {
 impl<M: WordMemory, const N: usize> Consumer<M, N> {
     /// A consumer that continues at position `head` and publishes what it has consumed in `head_word`.
     pub fn new(memory: M, lane: Lane, head_word: usize, head: u64) -> Self {
-        Self { memory, lane, head_word, head, given_back: head, lazily: (lane.entries() / 4).max(1) }
+        Self { memory, lane, head_word, head: Cursor::new(&lane, head), given_back: head, lazily: (lane.entries() / 4).max(1) }
     }
 
     /// Takes the next entry if it is there.
@@ -51,9 +51,8 @@ impl<M: WordMemory, const N: usize> Consumer<M, N> {
     /// As [`take`](Self::take).
     #[inline]
     pub fn peek(&self) -> Result<Option<[u64; N]>, Violation> {
-        let word = self.lane.word(self.head);
+        let (word, expected) = (self.head.word(), self.head.lap());
         let first = self.memory.load(word, TAKE);
-        let expected = self.lane.lap(self.head);
         if lap_of(first) != expected {
             return self.nothing(first, expected);
         }
@@ -70,12 +69,12 @@ impl<M: WordMemory, const N: usize> Consumer<M, N> {
         if most == 0 || self.is_empty() {
             return 0;
         }
-        let mut count = 1;
+        let (mut count, mut ahead) = (1, self.head);
         while count < most {
-            let position = self.head.wrapping_add(count);
+            ahead.step(&self.lane);
             // Relaxed: it only tells which slots are worth a look. `peek` reads this word again, with TAKE, before anything behind it.
-            let first = self.memory.load(self.lane.word(position), Ordering::Relaxed);
-            if lap_of(first) == self.lane.lap(position).wrapping_sub(1) {
+            let first = self.memory.load(ahead.word(), Ordering::Relaxed);
+            if lap_of(first) == ahead.lap().wrapping_sub(1) {
                 break;
             }
             count += 1;
@@ -87,14 +86,14 @@ impl<M: WordMemory, const N: usize> Consumer<M, N> {
     #[inline]
     pub fn hint(&self, ahead: u64, word: usize) -> u64 {
         debug_assert!(word < N, "a word of the entry");
-        self.memory.load(self.lane.word(self.head.wrapping_add(ahead)) + word, Ordering::Relaxed)
+        self.memory.load(self.lane.word(self.head.position().wrapping_add(ahead)) + word, Ordering::Relaxed)
     }
 
     /// Steps over the entry that [`peek`](Self::peek) has read. True if slots were given back with it.
     #[inline]
     pub fn advance(&mut self) -> bool {
-        self.head = self.head.wrapping_add(1);
-        self.head.wrapping_sub(self.given_back) >= self.lazily && self.give_back()
+        self.head.step(&self.lane);
+        self.head.position().wrapping_sub(self.given_back) >= self.lazily && self.give_back()
     }
 
     #[cold]
@@ -103,37 +102,38 @@ impl<M: WordMemory, const N: usize> Consumer<M, N> {
         if found == expected.wrapping_sub(1) {
             return Ok(None);
         }
-        Err(Violation::Lap { position: self.head, found, expected })
+        Err(Violation::Lap { position: self.head.position(), found, expected })
     }
 
     /// True if no valid entry stands at the head. A lap from nowhere counts as "something is there": taking it will tell.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        let first = self.memory.load(self.lane.word(self.head), TAKE);
-        lap_of(first) == self.lane.lap(self.head).wrapping_sub(1)
+        let first = self.memory.load(self.head.word(), TAKE);
+        lap_of(first) == self.head.lap().wrapping_sub(1)
     }
 
     /// Gives all consumed slots back to the producer now. True if there were any.
     #[inline]
     pub fn give_back(&mut self) -> bool {
-        if self.given_back == self.head {
+        let head = self.head.position();
+        if self.given_back == head {
             return false;
         }
-        self.memory.store(self.head_word, self.head, GIVE_BACK);
-        self.given_back = self.head;
+        self.memory.store(self.head_word, head, GIVE_BACK);
+        self.given_back = head;
         true
     }
 
     /// The position of the next entry.
     #[inline]
     pub fn position(&self) -> u64 {
-        self.head
+        self.head.position()
     }
 
     /// The slot of the next entry: the index of its extension.
     #[inline]
     pub fn slot(&self) -> usize {
-        self.lane.slot(self.head)
+        self.lane.slot(self.head.position())
     }
 
     /// The memory that the lane lives in.

@@ -13,6 +13,52 @@ pub struct Lane {
     entries_log2: u32,
 }
 
+/// A place in a lane that moves on slot by slot: word and lap of the next slot are kept instead of being computed from the position each time (measured
+/// with null STARTs, together with the same in [`Producer`](crate::Producer): see `docs/performance.md`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cursor {
+    position: u64,
+    word: usize,
+    lap: u32,
+}
+
+impl Cursor {
+    /// At `position` of `lane`.
+    pub(crate) const fn new(lane: &Lane, position: u64) -> Self {
+        Self { position, word: lane.word(position), lap: lane.lap(position) }
+    }
+
+    /// The position.
+    #[inline(always)]
+    pub(crate) const fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The index of the first word of the slot.
+    #[inline(always)]
+    pub(crate) const fn word(&self) -> usize {
+        self.word
+    }
+
+    /// The lap that makes the slot valid.
+    #[inline(always)]
+    pub(crate) const fn lap(&self) -> u32 {
+        self.lap
+    }
+
+    /// Steps to the next slot of `lane`, which is the one that it was made for.
+    #[inline(always)]
+    pub(crate) fn step(&mut self, lane: &Lane) {
+        // Wrapping: an honest position never gets there, but it was read from shared memory once.
+        self.position = self.position.wrapping_add(1);
+        self.word += lane.stride_words;
+        if self.word == lane.end_word() {
+            self.word = lane.first_word;
+            self.lap = self.lap.wrapping_add(1);
+        }
+    }
+}
+
 impl Lane {
     /// A lane of `2^entries_log2` slots of `stride_words` words each, from word `first_word` on.
     pub const fn new(first_word: usize, stride_words: usize, entries_log2: u32) -> Self {
