@@ -3,7 +3,7 @@
 
 use crate::completion::{Completion, Extension};
 use crate::consumer::Consumer;
-use crate::descriptor::Descriptor;
+use crate::descriptor::{Descriptor, DescriptorWords};
 use crate::header::{word, Header, HeaderError};
 use crate::lane::Lane;
 use crate::memory::WordMemory;
@@ -80,8 +80,8 @@ impl<M: WordMemory> DispatcherPort<M> {
     /// # Errors
     /// A lap from nowhere: fence the ring.
     #[inline]
-    pub fn peek(&self) -> Result<Option<Descriptor>, Violation> {
-        Ok(self.submissions.peek()?.map(|words| Descriptor::from_words(&words)))
+    pub fn peek(&self) -> Result<Option<DescriptorWords>, Violation> {
+        self.submissions.peek()
     }
 
     /// Takes the descriptor that [`peek`](Self::peek) has read.

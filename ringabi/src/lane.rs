@@ -10,6 +10,7 @@
 pub struct Lane {
     first_word: usize,
     stride_words: usize,
+    end_word: usize,
     entries_log2: u32,
 }
 
@@ -52,7 +53,7 @@ impl Cursor {
         // Wrapping: an honest position never gets there, but it was read from shared memory once.
         self.position = self.position.wrapping_add(1);
         self.word += lane.stride_words;
-        if self.word == lane.end_word() {
+        if self.word == lane.end_word {
             self.word = lane.first_word;
             self.lap = self.lap.wrapping_add(1);
         }
@@ -62,7 +63,7 @@ impl Cursor {
 impl Lane {
     /// A lane of `2^entries_log2` slots of `stride_words` words each, from word `first_word` on.
     pub const fn new(first_word: usize, stride_words: usize, entries_log2: u32) -> Self {
-        Self { first_word, stride_words, entries_log2 }
+        Self { first_word, stride_words, end_word: first_word + (stride_words << entries_log2), entries_log2 }
     }
 
     /// The number of slots.
@@ -101,7 +102,7 @@ impl Lane {
 
     /// The words that the lane covers, from the region's start: one past its last.
     pub const fn end_word(&self) -> usize {
-        self.first_word + (self.stride_words << self.entries_log2)
+        self.end_word
     }
 }
 

@@ -75,7 +75,7 @@ pub use completion::{
     StageTimes,
 };
 pub use consumer::Consumer;
-pub use descriptor::{Descriptor, DescriptorError, DescriptorFlags, DescriptorWords, Operation};
+pub use descriptor::{Descriptor, DescriptorError, DescriptorFlags, DescriptorWords, Operation, PlainStart};
 pub use dispatcher_port::DispatcherPort;
 pub use guest_port::{CompletionReader, GuestPort, PostError, Poster, SharedPoster};
 pub use header::{ClockId, Header, HeaderError, RingSizes};

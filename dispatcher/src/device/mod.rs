@@ -65,7 +65,7 @@ pub enum DeviceEvent {
     Intermediate(Status),
     /// The first command was accepted with zero status, and the ORB asked to be told (initial-status interruption).
     InitialStatus(Status),
-    /// The program is suspended.
+    /// The program is suspended. No operation of the device may be in the kernel: the engine slot is taken away until the resume.
     Suspended(Status),
     /// Device end, after an `Ended` with channel end alone.
     Secondary(Status),
@@ -126,6 +126,15 @@ impl Events {
     #[inline]
     pub(crate) fn get(&self, index: usize) -> Option<&DeviceEvent> {
         self.queue.get(self.first..self.used)?.get(index)?.as_ref()
+    }
+
+    /// The status of an end, if that is the only event.
+    #[inline(always)]
+    pub(crate) fn only_end(&self) -> Option<&Status> {
+        match &self.queue[0] {
+            Some(DeviceEvent::Ended(status)) if self.used == 1 && self.first == 0 => Some(status),
+            _ => None,
+        }
     }
 
     /// Forgets all events.

@@ -104,23 +104,17 @@ impl Default for Latencies {
 }
 
 impl Latencies {
+    /// Notes a value `count` times.
     #[inline]
-    pub(crate) fn note(&mut self, series: Series, stage: Stage, value: u64) {
+    pub(crate) fn note(&mut self, series: Series, stage: Stage, value: u64, count: u64) {
         let index = series as usize * STAGES + stage as usize;
         let run = &mut self.runs[index];
         if run.value == value {
-            run.count += 1;
+            run.count += count;
             return;
         }
-        let ended = core::mem::replace(run, Run { value, count: 1 });
+        let ended = core::mem::replace(run, Run { value, count });
         Self::record(&mut self.histograms, index, ended);
-    }
-
-    /// Notes a value `count` times.
-    #[inline]
-    pub(crate) fn note_n(&mut self, series: Series, stage: Stage, value: u64, count: u64) {
-        let index = series as usize * STAGES + stage as usize;
-        Self::record(&mut self.histograms, index, Run { value, count });
     }
 
     #[inline]

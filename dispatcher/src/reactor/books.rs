@@ -6,15 +6,17 @@ use crate::metrics::{Counters, Latencies, Series, Stage};
 use crate::subchannel::{Answer, Owed};
 use fctl_ringabi::{CompletionFlags, Disposition, Operation};
 
-/// Starts that ran from taken to ended within one look at the clock, as most do on a device that answers at once. All their stages but the first took no
-/// time, so they are counted, and written down together when the next look is taken.
-#[derive(Debug, Default)]
-struct AtOnce {
-    /// When those of the present run were posted; 0 if that is not known.
+/// Starts that ran and ended in one look at the clock, one after the other, and have all their other stages in common, too: those of a batch, as a rule. They
+/// are counted, and written down together when that ends (measured with FBA reads in batches of 32: 3 % of the dispatcher's instructions).
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    /// As the guest says; 0 if that is not known.
     posted: u64,
-    run: u64,
-    /// Those of earlier runs, whose time since posting is written down already.
-    before: u64,
+    taken: u64,
+    issued: u64,
+    /// All of it fell into this look at the clock.
+    at_once: bool,
+    count: u64,
 }
 
 /// Clock, counters and histograms, as the reactor's thread keeps them.
@@ -25,7 +27,7 @@ pub(super) struct Books {
     latencies: Latencies,
     pub(super) counters: Counters,
     finals_of_turn: [u64; Series::ALL.len()],
-    at_once: AtOnce,
+    run: Run,
 }
 
 /// A turn is never longer than this in nanoseconds, unless its thread is not run.
@@ -39,7 +41,7 @@ impl Books {
             latencies: Latencies::default(),
             counters: Counters::default(),
             finals_of_turn: [0; Series::ALL.len()],
-            at_once: AtOnce::default(),
+            run: Run::default(),
         }
     }
 
@@ -58,7 +60,7 @@ impl Books {
     /// Reads the clock: once for each stage of a turn.
     #[inline]
     pub(super) fn look_at_clock(&mut self) {
-        self.settle_at_once();
+        self.end_run();
         self.now = clock::now();
     }
 
@@ -76,19 +78,29 @@ impl Books {
     /// Writes down the end of a start that ran. True if all of it fell into one look at the clock. `has_clock`: its posted time is on our clock.
     #[inline(always)]
     pub(super) fn end_of_start(&mut self, owed: &Owed, issued: u64, has_clock: bool) -> bool {
-        let posted = if has_clock { Self::posted(owed.posted, owed.taken) } else { 0 };
-        let at_once = issued == self.now && owed.taken == issued;
-        if at_once {
-            if posted != self.at_once.posted {
-                self.end_run(posted);
-            }
-            self.at_once.run += 1;
-        } else {
-            self.counters.finals += 1;
-            self.counters.ran += 1;
-            self.stages(Series::Start, posted, owed.taken, issued);
+        let posted = if has_clock { owed.posted } else { 0 };
+        if (posted, owed.taken, issued) != (self.run.posted, self.run.taken, self.run.issued) {
+            self.begin_run(posted, owed.taken, issued);
         }
-        at_once
+        self.run.count += 1;
+        self.run.at_once
+    }
+
+    #[inline(never)]
+    fn begin_run(&mut self, posted: u64, taken: u64, issued: u64) {
+        self.end_run();
+        self.run = Run { posted, taken, issued, at_once: taken == issued && issued == self.now, count: 0 };
+    }
+
+    /// Writes down the starts that ran in the same stages.
+    #[inline]
+    fn end_run(&mut self) {
+        if self.run.count != 0 {
+            let Run { posted, taken, issued, count, .. } = core::mem::take(&mut self.run);
+            self.counters.finals += count;
+            self.counters.ran += count;
+            self.stages(Series::Start, Self::posted(posted, taken), taken, issued, count);
+        }
     }
 
     /// Writes down any other final completion.
@@ -98,54 +110,26 @@ impl Books {
         let was_issued = answer.flags.contains(CompletionFlags::WAS_ISSUED);
         self.counters.fate(owed.operation, answer.disposition, answer.cc, was_issued);
         let posted = if has_clock { Self::posted(owed.posted, owed.taken) } else { 0 };
-        self.stages(series(answer), posted, owed.taken, answer.issued);
+        self.stages(series(answer), posted, owed.taken, answer.issued, 1);
     }
 
-    /// How long the stages took of a descriptor that ends now.
-    fn stages(&mut self, series: Series, posted: u64, taken: u64, issued: u64) {
+    /// How long the stages took of `count` descriptors that end now.
+    fn stages(&mut self, series: Series, posted: u64, taken: u64, issued: u64, count: u64) {
         let now = self.now;
-        self.finals_of_turn[series as usize] += 1;
+        self.finals_of_turn[series as usize] += count;
         if posted != 0 {
-            self.latencies.note(series, Stage::Posted, taken.saturating_sub(posted));
+            self.latencies.note(series, Stage::Posted, taken.saturating_sub(posted), count);
         }
         if issued != 0 {
-            self.latencies.note(series, Stage::Taken, issued.saturating_sub(taken));
-            self.latencies.note(series, Stage::Issued, now.saturating_sub(issued));
+            self.latencies.note(series, Stage::Taken, issued.saturating_sub(taken), count);
+            self.latencies.note(series, Stage::Issued, now.saturating_sub(issued), count);
         }
-        self.latencies.note(series, Stage::Total, now.saturating_sub(if posted != 0 { posted } else { taken }));
-    }
-
-    /// The next start that ended at once was posted at another time than those before it.
-    fn end_run(&mut self, posted: u64) {
-        let AtOnce { posted: theirs, run, before } = self.at_once;
-        if run > 0 {
-            let waited = if theirs == 0 { 0 } else { self.now.saturating_sub(theirs) };
-            if theirs != 0 {
-                self.latencies.note_n(Series::Start, Stage::Posted, waited, run);
-            }
-            self.latencies.note_n(Series::Start, Stage::Total, waited, run);
-        }
-        self.at_once = AtOnce { posted, run: 0, before: before + run };
-    }
-
-    /// Writes down the starts that ended at once.
-    #[inline]
-    fn settle_at_once(&mut self) {
-        if self.at_once.run == 0 {
-            return;
-        }
-        self.end_run(0);
-        let count = core::mem::take(&mut self.at_once.before);
-        self.counters.finals += count;
-        self.counters.ran += count;
-        self.finals_of_turn[Series::Start as usize] += count;
-        self.latencies.note_n(Series::Start, Stage::Taken, 0, count);
-        self.latencies.note_n(Series::Start, Stage::Issued, 0, count);
+        self.latencies.note(series, Stage::Total, now.saturating_sub(if posted != 0 { posted } else { taken }), count);
     }
 
     /// A productive turn has come to its end.
     pub(super) fn end_turn(&mut self) {
-        self.settle_at_once();
+        self.end_run();
         self.counters.productive_turns += 1;
         self.turn = self.turn.wrapping_add(1);
     }
@@ -154,7 +138,10 @@ impl Books {
     pub(super) fn delivered(&mut self) {
         let took = clock::now().saturating_sub(self.now);
         for (series, count) in Series::ALL.into_iter().zip(&mut self.finals_of_turn) {
-            self.latencies.note_n(series, Stage::Completed, took, core::mem::take(count));
+            let count = core::mem::take(count);
+            if count != 0 {
+                self.latencies.note(series, Stage::Completed, took, count);
+            }
         }
     }
 

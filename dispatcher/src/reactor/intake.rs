@@ -3,7 +3,7 @@
 
 use super::answers::RingAnswers;
 use super::issue::Queues;
-use super::table::{Entry, Guest, Slab, NOWHERE};
+use super::table::{Entry, Guest, Slab};
 use super::Reactor;
 use crate::device::Capabilities;
 use crate::memory::{Memory, OutsideMemory};
@@ -11,7 +11,7 @@ use crate::subchannel::{Answer, Answers, Instruction, Owed};
 use fctl_ringabi::arch::{Orb, Schib, Scsw, SubsystemId};
 use fctl_ringabi::{
     interruption_code, CompletionFlags, CompletionKind, Descriptor, DescriptorError, DescriptorFlags, DescriptorWords,
-    Disposition, Operation, Violation,
+    Disposition, Operation, PlainStart, Violation,
 };
 
 /// So many subchannels stay in the processor's cache by themselves. Of more, those of a turn's descriptors are brought in together (measured with 65,536 at
@@ -72,9 +72,7 @@ impl Reactor {
         ring.port.anticipate(ready);
         if self.subchannels.places() > MOST_AT_HAND {
             for ahead in 0..ready {
-                if let Some(index) = guest.find(SubsystemId::from_word(ring.port.subsystem_hint(ahead))) {
-                    self.subchannels.anticipate(index);
-                }
+                self.subchannels.anticipate(guest.place(SubsystemId::from_word(ring.port.subsystem_hint(ahead))));
             }
         }
         self.books.look_at_clock();
@@ -82,8 +80,8 @@ impl Reactor {
         // nothing that was not promised.
         let mut free = ring.port.room(ring.owed + ready)?.saturating_sub(ring.owed);
         while *count < ready {
-            let Some(descriptor) = ring.port.peek()? else { break };
-            let need = 1 + u64::from(descriptor.flags & DescriptorFlags::ACCEPTED.bits() != 0);
+            let Some(words) = ring.port.peek()? else { break };
+            let need = 1 + u64::from(Descriptor::asks_accepted(&words));
             if free < need {
                 free = ring.port.room(ring.owed + need)?.saturating_sub(ring.owed);
                 if free < need {
@@ -97,8 +95,8 @@ impl Reactor {
             ring.stalled = false;
             ring.owed += need;
             *count += 1;
-            let mut answers = RingAnswers { ring, books: &mut self.books, subsystem: descriptor.subsystem };
-            execute(place, guest, &mut self.subchannels, &mut self.queues, &descriptor, &mut answers);
+            let mut answers = RingAnswers { ring, books: &mut self.books, subsystem: Descriptor::subsystem_word(&words) };
+            execute(place, guest, &mut self.subchannels, &mut self.queues, &words, &mut answers);
         }
         ring.answer_poster();
         Ok(())
@@ -106,58 +104,8 @@ impl Reactor {
 }
 
 /// Decides one descriptor.
-#[inline]
+#[inline(always)]
 fn execute(
-    place: u32,
-    guest: &Guest,
-    subchannels: &mut Slab<Entry>,
-    queues: &mut Queues,
-    descriptor: &Descriptor,
-    answers: &mut RingAnswers<'_>,
-) {
-    let id = SubsystemId::from_word(descriptor.subsystem);
-    // What nearly all descriptors are: a start with its ORB in it, against which nothing speaks.
-    if let Some(orb) = inline_start(descriptor, id) {
-        let index = guest.find(id).unwrap_or(NOWHERE);
-        if let Some(entry) = subchannels.get_mut(index).filter(|entry| entry.ring == place) {
-            answers.books.counters.starts += 1;
-            let owed = Owed {
-                tag: descriptor.tag,
-                posted: descriptor.posted,
-                taken: answers.books.now(),
-                flags: DescriptorFlags::from_bits_truncate(descriptor.flags),
-                operation: Operation::Start,
-            };
-            if entry.capabilities.contains(Capabilities::ENGINE) {
-                // By the time the start is issued, its program and the parameters that drivers put right behind it have come from the guest's CPU
-                // (measured with 4 KiB reads across two CPUs: ×1.03 to ×1.10).
-                guest.memory.anticipate(u64::from(orb.cpa()), PROGRAM_BYTES);
-            }
-            entry.subchannel.accept(Instruction::Start(&orb), owed, answers);
-            queues.enqueue(index, entry);
-            return;
-        }
-    }
-    execute_any(place, guest, subchannels, queues, &descriptor.to_words(), answers);
-}
-
-/// The ORB of a start that carries it and breaks no rule; none for all other descriptors.
-#[inline]
-fn inline_start(descriptor: &Descriptor, id: SubsystemId) -> Option<Orb> {
-    let (operation, flags) = descriptor.check().ok()?;
-    if operation != Operation::Start || flags.contains(DescriptorFlags::OPERAND_BY_ADDRESS) {
-        return None;
-    }
-    // The words behind the ORB are for its extension.
-    let orb = Orb::from_bytes(descriptor.operand.first_chunk()?);
-    id.check().ok()?;
-    orb.check().ok()?;
-    Some(orb)
-}
-
-/// Decides any descriptor, by words: its fields need not lie in memory while they are looked at for [`inline_start`].
-#[inline(never)]
-fn execute_any(
     place: u32,
     guest: &Guest,
     subchannels: &mut Slab<Entry>,
@@ -165,7 +113,38 @@ fn execute_any(
     words: &DescriptorWords,
     answers: &mut RingAnswers<'_>,
 ) {
-    let descriptor = &Descriptor::from_words(words);
+    // What nearly all descriptors are: a start with its ORB in it, against which nothing speaks.
+    if let Some(start) = PlainStart::from_words(words) {
+        let index = guest.place(start.subsystem);
+        if let Some(entry) = subchannels.get_mut(index).filter(|entry| entry.ring == place) {
+            answers.books.counters.starts += 1;
+            let PlainStart { flags, tag, posted, orb, .. } = start;
+            let owed = Owed { tag, posted, taken: answers.books.now(), flags, operation: Operation::Start };
+            if entry.capabilities.contains(Capabilities::ENGINE) {
+                // By the time the start is issued, its program and the parameters that drivers put right behind it have come from the guest's CPU
+                // (measured with 4 KiB reads across two CPUs: ×1.03 to ×1.10).
+                guest.memory.anticipate(u64::from(orb.cpa()), PROGRAM_BYTES);
+            }
+            if entry.subchannel.accept_start(&orb, owed, answers) {
+                queues.enqueue_start(index, entry);
+            }
+            return;
+        }
+    }
+    execute_any(place, guest, subchannels, queues, *words, answers);
+}
+
+/// Decides any descriptor.
+#[inline(never)]
+fn execute_any(
+    place: u32,
+    guest: &Guest,
+    subchannels: &mut Slab<Entry>,
+    queues: &mut Queues,
+    words: DescriptorWords,
+    answers: &mut RingAnswers<'_>,
+) {
+    let descriptor = &Descriptor::from_words(&words);
     let owed = Owed {
         tag: descriptor.tag,
         posted: descriptor.posted,
@@ -180,7 +159,7 @@ fn execute_any(
         Ok(instruction) => instruction,
         Err(refusal) => return refuse(owed, &refusal, answers),
     };
-    let index = guest.find(id).unwrap_or(NOWHERE);
+    let index = guest.place(id);
     let Some(entry) = subchannels.get_mut(index) else {
         return not_operational(owed, answers);
     };

@@ -11,7 +11,7 @@ use crate::device::{Capabilities, DeviceContext, DeviceEvent, Events, Subchannel
 use crate::engine::{OperationResult, SlotId, UringEngine};
 use crate::memory::Memory;
 use crate::subchannel::Function;
-use fctl_ringabi::arch::DeviceStatus;
+use fctl_ringabi::arch::{DeviceStatus, Orb};
 use std::collections::VecDeque;
 
 /// Subchannels of one class, in order. What comes in while a pass goes on is the next pass's.
@@ -42,7 +42,7 @@ pub(super) struct Queues {
     clears: Queue,
     halts: Queue,
     starts: Queue,
-    /// Starts that wait for an engine slot, in order.
+    /// Starts and resumes that wait for an engine slot, in order.
     waiting: VecDeque<u32>,
     /// Status that waits for room in its ring.
     pub(super) undelivered: VecDeque<u32>,
@@ -97,6 +97,36 @@ impl Queues {
     }
 }
 
+impl Queues {
+    /// Puts a subchannel whose start has just been accepted where the next pass finds it. If something else must be done first, that pass will see.
+    #[inline(always)]
+    pub(super) fn enqueue_start(&mut self, index: u32, entry: &mut Entry) {
+        if entry.queued & queued::START == 0 {
+            entry.queued |= queued::START;
+            self.starts.next.push(index);
+        }
+    }
+
+    /// True if the subchannel has an engine slot now; else it waits for one, behind those who wait already.
+    #[inline]
+    fn take_slot(&mut self, index: u32, entry: &mut Entry, engine: &mut UringEngine) -> bool {
+        if entry.slot.is_none() && self.waiting.is_empty() {
+            entry.slot = engine.acquire(index);
+        }
+        if entry.slot.is_none() && entry.queued & queued::ENGINE == 0 {
+            entry.queued |= queued::ENGINE;
+            self.waiting.push_back(index);
+        }
+        entry.slot.is_some()
+    }
+
+    /// True if nobody waits for an engine slot.
+    #[inline]
+    pub(super) fn nobody_waits(&self) -> bool {
+        self.waiting.is_empty()
+    }
+}
+
 /// The queue that a function stands in.
 #[inline]
 const fn class(function: Function) -> u8 {
@@ -120,63 +150,68 @@ struct Station<'a> {
     books: &'a mut Books,
 }
 
+impl Entry {
+    /// True if what is next for it needs an engine slot that it does not have.
+    #[inline]
+    fn wants_slot(&self) -> bool {
+        self.capabilities.contains(Capabilities::ENGINE)
+            && self.slot.is_none()
+            && matches!(self.subchannel.next_function(), Some(Function::Start | Function::Resume))
+    }
+}
+
 impl Station<'_> {
-    // Inlined always, as what it calls: as functions of their own these steps take their parameters through memory (measured with a null device: a
-    // fifth of all instructions).
-    #[inline(always)]
-    fn perform(&mut self, mark: u8) {
-        let entry = &mut *self.entry;
-        entry.queued &= !mark;
-        let Some(function) = entry.subchannel.next_function() else { return };
+    /// Issues what is next, if it belongs to this class.
+    // Out of line, as all that is rarer than a start: the start's own way then needs no station in memory.
+    #[inline(never)]
+    fn perform(self, mark: u8) {
+        let Some(function) = self.entry.subchannel.next_function() else { return };
         if class(function) != mark {
             // Overtaken since it was queued.
-            return self.queues.enqueue(self.index, entry);
+            return self.queues.enqueue(self.index, self.entry);
         }
-        if function == Function::Start && entry.capabilities.contains(Capabilities::ENGINE) && entry.slot.is_none() {
-            entry.slot = self.engine.acquire(self.index);
-            if entry.slot.is_none() {
-                // It stays start-pending in its subchannel: a halt or clear still reaches it.
-                if entry.queued & queued::ENGINE == 0 {
-                    entry.queued |= queued::ENGINE;
-                    self.queues.waiting.push_back(self.index);
-                }
-                return;
-            }
+        if self.entry.wants_slot() && !self.queues.take_slot(self.index, self.entry, self.engine) {
+            return;
         }
-        entry.subchannel.issued(function, self.books.now());
+        self.entry.subchannel.issued(function, self.books.now());
         if function.is_performed_here() {
+            let entry = &mut *self.entry;
             let mut answers = RingAnswers { ring: self.ring, books: self.books, subsystem: entry.subsystem.word() };
             entry.subchannel.perform_here(function, &mut answers);
             return self.settle();
         }
         self.books.counters.issued += 1;
-        let orb = *entry.subchannel.orb();
         self.call(|device, cx| match function {
-            Function::Start => device.start(cx, &orb),
-            _ => tell(device, cx, function),
+            Function::Resume => device.resume(cx),
+            Function::Halt => device.halt(cx),
+            Function::Clear => device.clear(cx),
+            // A start that is next does not come here.
+            Function::Start | Function::HaltUnissued | Function::RefuseStart | Function::PresentStacked => {}
         });
     }
 
     /// Calls the device, and turns its answers into status.
     #[inline(always)]
-    fn call(&mut self, call: impl FnOnce(&mut dyn SubchannelDevice, &mut DeviceContext<'_>)) {
-        let before = self.timers.get(self.index);
-        let mut timer = before;
-        let mut cx = DeviceContext {
-            now: self.books.now(),
-            memory: self.memory,
-            events: self.events,
-            engine: self.engine,
-            slot: self.entry.slot,
-            timer: &mut timer,
-        };
-        call(&mut *self.entry.device, &mut cx);
-        if timer != before {
-            // Never in this turn again, so that a turn is bounded.
-            self.timers.set(self.index, timer.map(|due| due.max(self.books.now() + 1)));
-        }
+    fn call(self, call: impl FnOnce(&mut dyn SubchannelDevice, &mut DeviceContext<'_>)) {
+        let Self { index, entry, memory, engine, events, timers, books, .. } = self;
+        tell(index, entry, memory, engine, events, timers, books, |device, _, cx| call(device, cx));
+        Self { index, entry, memory, engine, events, timers, books, ..self }.hear();
+    }
+
+    /// Turns the device's answers into status.
+    #[inline(never)]
+    fn hear(self) {
         let entry = &mut *self.entry;
         let mut answers = RingAnswers { ring: self.ring, books: self.books, subsystem: entry.subsystem.word() };
+        if let Some(status) = self.events.only_end() {
+            if entry.subchannel.ran(status, &mut answers) {
+                self.events.clear();
+                if let Some(slot) = entry.slot.take() {
+                    self.engine.release(slot);
+                }
+                return;
+            }
+        }
         let mut next = 0;
         while let Some(event) = self.events.get(next) {
             next += 1;
@@ -196,9 +231,10 @@ impl Station<'_> {
 
     /// What is free again becomes work.
     #[inline(always)]
-    fn settle(&mut self) {
+    fn settle(self) {
         let entry = &mut *self.entry;
-        if !entry.subchannel.device_busy() {
+        // A program that is suspended has nothing in the kernel, for as long as its guest pleases.
+        if !entry.subchannel.device_busy() || entry.subchannel.device_suspended() {
             if let Some(slot) = entry.slot.take() {
                 self.engine.release(slot);
             }
@@ -211,15 +247,56 @@ impl Station<'_> {
     }
 }
 
-/// Tells a device what is rarer than a start.
-#[inline(never)]
-fn tell(device: &mut dyn SubchannelDevice, cx: &mut DeviceContext<'_>, function: Function) {
-    match function {
-        Function::Resume => device.resume(cx),
-        Function::Halt => device.halt(cx),
-        Function::Clear => device.clear(cx),
-        Function::Start | Function::HaltUnissued | Function::RefuseStart | Function::PresentStacked => {}
+/// Calls a device.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "apart they stay in registers: behind one reference all of them would lie in memory")]
+fn tell(
+    index: u32,
+    entry: &mut Entry,
+    memory: &Memory,
+    engine: &mut UringEngine,
+    events: &mut Events,
+    timers: &mut Timers,
+    books: &Books,
+    call: impl FnOnce(&mut dyn SubchannelDevice, &Orb, &mut DeviceContext<'_>),
+) {
+    let before = timers.get(index);
+    let mut timer = before;
+    let mut cx = DeviceContext { now: books.now(), memory, events, engine, slot: entry.slot, timer: &mut timer };
+    call(&mut *entry.device, entry.subchannel.orb(), &mut cx);
+    if timer != before {
+        // Never in this turn again, so that a turn is bounded.
+        timers.set(index, timer.map(|due| due.max(books.now() + 1)));
     }
+}
+
+/// Issues a start. False if what the device has answered is still to be [heard](Station::hear).
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "as for `tell`")]
+fn start(
+    index: u32,
+    entry: &mut Entry,
+    ring: &mut Ring,
+    memory: &Memory,
+    engine: &mut UringEngine,
+    events: &mut Events,
+    timers: &mut Timers,
+    books: &mut Books,
+) -> bool {
+    books.counters.issued += 1;
+    tell(index, entry, memory, engine, events, timers, books, |device, orb, cx| device.start(cx, orb));
+    // Only now is it said to be issued: no device can see the difference, and a start that ends at once takes no notice of having been on its way.
+    let now = books.now();
+    if let Some(status) = events.only_end().filter(|_| entry.slot.is_none()) {
+        let mut answers = RingAnswers { ring, books, subsystem: entry.subsystem.word() };
+        if entry.subchannel.ran_at_once(status, now, &mut answers) {
+            events.clear();
+            return true;
+        }
+    }
+    entry.subchannel.issued(Function::Start, now);
+    // Nothing said: the device is at it.
+    events.is_empty()
 }
 
 impl Reactor {
@@ -242,15 +319,7 @@ impl Reactor {
     /// Issues what the accepted instructions came to, in a turn that `took` some or did not. True if anything was.
     #[inline]
     pub(super) fn issue(&mut self, took: bool) -> bool {
-        let mut room = self.engine.free_slots();
-        while room > 0 {
-            let Some(index) = self.queues.waiting.pop_front() else { break };
-            if let Some(entry) = self.subchannels.get_mut(index) {
-                entry.queued &= !queued::ENGINE;
-                self.queues.enqueue(index, entry);
-            }
-            room -= 1;
-        }
+        self.hand_out_slots();
         if !self.queues.any() {
             return false;
         }
@@ -265,6 +334,20 @@ impl Reactor {
         true
     }
 
+    /// Gives free slots to those who wait for one, in the order in which they came. Who does not want one any more uses none up.
+    #[inline]
+    fn hand_out_slots(&mut self) {
+        while !self.queues.waiting.is_empty() && self.engine.free_slots() > 0 {
+            let Some(index) = self.queues.waiting.pop_front() else { break };
+            let Some(entry) = self.subchannels.get_mut(index) else { continue };
+            entry.queued &= !queued::ENGINE;
+            if entry.wants_slot() {
+                entry.slot = self.engine.acquire(index);
+            }
+            self.queues.enqueue(index, entry);
+        }
+    }
+
     #[inline(never)]
     fn pass_of_stops(&mut self, mark: u8) {
         self.pass(mark);
@@ -274,9 +357,23 @@ impl Reactor {
     #[inline(always)]
     fn pass(&mut self, mark: u8) {
         let pass = self.queues.of(mark).begin();
+        let Self { rings, guests, subchannels, engine, events, timers, queues, books, .. } = self;
+        // Neighbours in a pass mostly have the same home.
+        let mut home: Option<(u32, &mut Ring, &Memory)> = None;
         for &index in &pass {
-            if let Some(mut station) = self.station(index) {
-                station.perform(mark);
+            let Some(entry) = subchannels.get_mut(index) else { continue };
+            if home.as_ref().is_none_or(|(place, ..)| *place != entry.ring) {
+                let found = rings.get_mut(entry.ring).zip(guests.get(entry.guest));
+                home = found.map(|(ring, guest)| (entry.ring, ring, &guest.memory));
+            }
+            let Some((_, ring, memory)) = &mut home else { continue };
+            entry.queued &= !mark;
+            if mark != queued::START || !entry.subchannel.start_is_next() {
+                Station { index, entry, ring, memory, engine, events, timers, queues, books }.perform(mark);
+            } else if entry.capabilities.contains(Capabilities::ENGINE) && !queues.take_slot(index, entry, engine) {
+                // It stays start-pending in its subchannel: a halt or clear still reaches it.
+            } else if !start(index, entry, ring, memory, engine, events, timers, books) {
+                Station { index, entry, ring, memory, engine, events, timers, queues, books }.hear();
             }
         }
         self.queues.of(mark).end(pass);
@@ -285,7 +382,7 @@ impl Reactor {
     /// The operation of a slot has ended.
     #[inline]
     pub(super) fn operation_ended(&mut self, slot: SlotId, owner: u32, result: OperationResult) {
-        if let Some(mut station) = self.station(owner).filter(|station| station.entry.slot == Some(slot)) {
+        if let Some(station) = self.station(owner).filter(|station| station.entry.slot == Some(slot)) {
             station.call(|device, cx| device.operation_ended(cx, result));
         }
     }
@@ -301,7 +398,7 @@ impl Reactor {
         let mut any = false;
         while let Some(index) = self.timers.pop(now) {
             any = true;
-            if let Some(mut station) = self.station(index) {
+            if let Some(station) = self.station(index) {
                 station.call(|device, cx| device.timer(cx));
             }
         }

@@ -47,10 +47,15 @@ impl Guest {
     }
 
     /// The place of a subchannel, if this guest has it.
-    #[inline]
     pub(super) fn find(&self, id: SubsystemId) -> Option<u32> {
-        let numbers = self.numbers.get(usize::from(id.ssid()))?;
-        numbers.get(usize::from(id.number())).copied().filter(|&place| place != NOWHERE)
+        Some(self.place(id)).filter(|&place| place != NOWHERE)
+    }
+
+    /// The place of a subchannel; [`NOWHERE`], where nothing is ever found, if this guest does not have it.
+    #[inline]
+    pub(super) fn place(&self, id: SubsystemId) -> u32 {
+        let numbers = self.numbers.get(usize::from(id.ssid()));
+        numbers.and_then(|numbers| numbers.get(usize::from(id.number()))).copied().unwrap_or(NOWHERE)
     }
 
     pub(super) fn insert(&mut self, id: SubsystemId, place: u32) {

@@ -31,7 +31,9 @@ impl Subchannel {
     #[inline]
     pub fn accept<R: Answers>(&mut self, instruction: Instruction<'_>, owed: Owed, answers: &mut R) {
         match instruction {
-            Instruction::Start(orb) => self.accept_start(orb, owed, answers),
+            Instruction::Start(orb) => {
+                self.accept_start(orb, owed, answers);
+            }
             Instruction::Halt => self.accept_halt(owed, answers),
             Instruction::Clear => self.accept_clear(owed, answers),
             Instruction::Cancel => self.accept_cancel(owed, answers),
@@ -70,8 +72,9 @@ impl Subchannel {
         answers.post(&answer);
     }
 
+    /// [`accept`](Self::accept) for a start. True if it is pending now.
     #[inline]
-    fn accept_start<R: Answers>(&mut self, orb: &Orb, owed: Owed, answers: &mut R) {
+    pub fn accept_start<R: Answers>(&mut self, orb: &Orb, owed: Owed, answers: &mut R) -> bool {
         let cc = if !self.operational || self.stuck {
             3
         } else if self.has(X) {
@@ -82,7 +85,8 @@ impl Subchannel {
             0
         };
         if cc != 0 {
-            return self.ended(owed, cc, answers);
+            self.ended(owed, cc, answers);
+            return false;
         }
         // Device active stays on while an earlier start's device end is awaited: this start waits for it.
         let echo = Scsw::from_orb(orb).control_word();
@@ -95,6 +99,7 @@ impl Subchannel {
         self.start_issued = false;
         self.accepted(&owed, answers);
         self.start = Some(owed);
+        true
     }
 
     fn accept_halt<R: Answers>(&mut self, owed: Owed, answers: &mut R) {

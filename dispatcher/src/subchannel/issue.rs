@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::device::Status;
+use fctl_ringabi::arch::{DeviceStatus, SubchannelStatus};
 
 /// What to tell the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -59,8 +60,42 @@ impl Subchannel {
         }
     }
 
+    /// True if the start function is next, as nearly always when one is pending: what [`next_function`](Self::next_function) would find, by fewer questions.
+    #[inline(always)]
+    pub fn start_is_next(&self) -> bool {
+        self.word0 & (SP | CP | HP | X) == SP && matches!(self.phase, Phase::Idle) && self.stacked.is_none()
+    }
+
+    /// The start function was issued at `now` and the device has ended it in the same call: as [`issued`](Self::issued), and then as [`ran`](Self::ran).
+    #[inline(always)]
+    pub fn ran_at_once<R: Answers>(&mut self, status: &Status, now: u64, answers: &mut R) -> bool {
+        let Some(status) = self.plain_end(status).filter(|_| self.start_is_next()) else { return false };
+        self.issued(Function::Start, now);
+        self.start_ended(&status, None, answers);
+        true
+    }
+
+    /// The device has ended the start that it was told, with nothing but channel end and device end: as [`event`](Self::event), after which nothing is pending
+    /// here, outstanding or untold. False, and nothing is changed, if that is not all there is to it.
+    #[inline(always)]
+    pub fn ran<R: Answers>(&mut self, status: &Status, answers: &mut R) -> bool {
+        let only_running = matches!(self.phase, Phase::Running) && !self.has(CP | HP | X) && self.stacked.is_none();
+        let Some(status) = self.plain_end(status).filter(|_| only_running) else { return false };
+        self.start_ended(&status, None, answers);
+        true
+    }
+
+    /// The status, if it is plain channel end and device end and is delivered with the end. What is known of it is said once more, so that the compiler need not
+    /// ask in what follows.
+    #[inline(always)]
+    fn plain_end(&self, status: &Status) -> Option<Status> {
+        let good = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
+        let plain = status.device == good && status.subchannel.is_empty() && matches!(self.mode, StatusMode::Delivered);
+        plain.then_some(Status { device: good, subchannel: SubchannelStatus::empty(), ..*status })
+    }
+
     /// Says that `function` is being issued at `now`; the device's answer comes as [`event`](Self::event).
-    #[inline]
+    #[inline(always)]
     pub fn issued(&mut self, function: Function, now: u64) {
         self.issued_at = now;
         match function {

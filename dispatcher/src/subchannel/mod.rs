@@ -101,6 +101,8 @@ pub struct Subchannel {
     told: bool,
     /// PMCW path-not-operational mask: here, because each start resets it.
     pnom: u8,
+    /// Unsolicited status that found the subchannel busy.
+    stacked: Option<crate::device::Status>,
     ccw_address: u32,
     /// SCSW word 2: device status, subchannel status, residual count.
     status: u32,
@@ -112,8 +114,6 @@ pub struct Subchannel {
     clear: Option<Owed>,
     /// Tag of the start whose device end is still to come.
     secondary_tag: u64,
-    /// Unsolicited status that found the subchannel busy.
-    stacked: Option<crate::device::Status>,
     sense: Option<Sense>,
     schib: Schib,
 }
@@ -185,6 +185,12 @@ impl Subchannel {
     #[inline]
     pub const fn device_busy(&self) -> bool {
         !matches!(self.phase, Phase::Idle)
+    }
+
+    /// True while the device has nothing to do but to keep a suspended program.
+    #[inline]
+    pub const fn device_suspended(&self) -> bool {
+        matches!(self.phase, Phase::Suspended | Phase::Abandoned)
     }
 
     /// Descriptors taken that have not got their final completion: at most three (a start, its halt, their clear).

@@ -200,8 +200,8 @@ impl Follow {
                         self.issue(call, seen)?;
                         self.answered(&entry, seen)?;
                     }
-                    // Starts wait for an engine slot.
-                    None if self.engine && call == Call::Start => {}
+                    // Starts and resumes wait for an engine slot.
+                    None if self.engine && matches!(call, Call::Start | Call::Resume) => {}
                     None => return Err(format!("{call:?} was not issued")),
                 },
                 Some(next) => self.perform_here(next, seen)?,

@@ -74,7 +74,10 @@ impl SubsystemId {
     /// The operand exception: bit 15 zero, a reserved bit one, or a CSSID without m.
     #[inline]
     pub const fn check(self) -> Result<(), OperandException> {
-        if self.0 & Self::ONE == 0 {
+        // Nearly always: one comparison.
+        if self.0 & (Self::ONE | Self::RESERVED | Self::M | Self::CSSID) == Self::ONE {
+            Ok(())
+        } else if self.0 & Self::ONE == 0 {
             Err(OperandException::SubsystemOne)
         } else if self.0 & Self::RESERVED != 0 {
             Err(OperandException::SubsystemReserved)
