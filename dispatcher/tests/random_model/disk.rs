@@ -50,6 +50,8 @@ pub struct Disks {
     file: tempfile::NamedTempFile,
     volume: Arc<Volume>,
     bytes: Vec<u8>,
+    /// What else a block may be: a program that may have written it was stopped while another one was writing it already.
+    perhaps: HashMap<u32, Vec<Vec<u8>>>,
     jobs: HashMap<u64, Job>,
     taken: Vec<u32>,
 }
@@ -63,7 +65,7 @@ impl Disks {
         file.as_file().write_all_at(&bytes, 0).unwrap();
         let options = VolumeOptions::default().with_durability(Durability::Writeback);
         let volume = Arc::new(Volume::open(file.path(), options).unwrap());
-        Self { file, volume, bytes, jobs: HashMap::new(), taken: Vec::new() }
+        Self { file, volume, bytes, perhaps: HashMap::new(), jobs: HashMap::new(), taken: Vec::new() }
     }
 
     pub fn device(&self) -> impl SubchannelDevice {
@@ -126,8 +128,17 @@ impl Disks {
         }
     }
 
-    /// The start got its final: from now on its blocks and its memory may not change.
-    pub fn ended(&mut self, tag: u64, fate: Fate, mirrors: &mut [Mirror], counts: &mut Counts) -> Result<(), String> {
+    /// The start got its final: from now on its blocks and its memory may not change. `writing` is the start of this disk that has none at the end of this turn and
+    /// was issued: the kernel may be writing its blocks at this moment, on a thread of its own, and a block that is read meanwhile may be half of one and half of
+    /// the other. So what a block of its is, is found out when it has its final.
+    pub fn ended(
+        &mut self,
+        tag: u64,
+        fate: Fate,
+        writing: Option<u64>,
+        mirrors: &mut [Mirror],
+        counts: &mut Counts,
+    ) -> Result<(), String> {
         let Some(job) = self.jobs.remove(&tag) else { return Ok(()) };
         self.taken.retain(|&place| place != job.place);
         let mirror = &mut mirrors[job.guest];
@@ -146,23 +157,46 @@ impl Disks {
             }
         };
         counts.stopped_programs += u64::from(stopped);
+        counts.bytes += (job.writes.len() + job.reads.1 * BLOCK) as u64;
         let at = usize::try_from(job.first).unwrap() * BLOCK;
         let actual = self.actual(at, job.writes.len());
-        let before = &mut self.bytes[at..at + job.writes.len()];
-        counts.bytes += (job.writes.len() + job.reads.1 * BLOCK) as u64;
-        // The disk's next program may have begun in the same turn.
-        let later = self.jobs.values().filter(|other| other.place / PLACES == job.place / PLACES);
-        let by_later = |number: usize, actual: &[u8]| {
-            let block = job.first + u32::try_from(number).unwrap();
-            later.clone().any(|other| other.block(block) == Some(actual))
-        };
-        settle(&actual, before, &job.writes, well, stopped, by_later)
-            .map_err(|error| format!("volume, tag {tag}, {fate:?}, block {}: {error}", job.first))?;
+        let writing = writing.and_then(|tag| self.jobs.get(&tag));
+        // The disk's next program may have begun, and ended, in the same turn.
+        let later: Vec<&Job> = self.jobs.values().filter(|other| other.place / PLACES == job.place / PLACES).collect();
+        let blocks = actual.chunks(BLOCK).zip(self.bytes[at..].chunks_mut(BLOCK)).zip(job.writes.chunks(BLOCK));
+        for (block, ((actual, before), after)) in (job.first..).zip(blocks) {
+            let perhaps = self.perhaps.remove(&block).unwrap_or_default();
+            if writing.is_some_and(|writing| writing.block(block).is_some()) {
+                if well {
+                    before.copy_from_slice(after);
+                } else {
+                    let more = stopped.then(|| after.to_vec());
+                    self.perhaps.insert(block, perhaps.into_iter().chain(more).collect());
+                }
+                continue;
+            }
+            let was = actual == before || perhaps.iter().any(|other| other == actual);
+            let right = if well { actual == after } else { was || (stopped && actual == after) };
+            let by_later = later.iter().any(|other| other.block(block) == Some(actual));
+            ensure!(
+                right || by_later,
+                "volume, tag {tag}, {fate:?}: block {block} is neither what it was nor what it should be"
+            );
+            if well {
+                before.copy_from_slice(after);
+            } else if right {
+                before.copy_from_slice(actual);
+            }
+        }
         let from = usize::try_from(job.reads.0).unwrap() * BLOCK;
         let length = job.reads.1 * BLOCK;
         let after = self.bytes[from..from + length].to_vec();
         let actual = mirror.get(job.to, length);
-        settle(&actual, mirror.place(job.to, length), &after, well, stopped, |_, _| false)
+        let perhaps = |number: usize, found: &[u8]| {
+            let block = job.reads.0 + u32::try_from(number).unwrap();
+            self.perhaps.get(&block).is_some_and(|others| others.iter().any(|other| other == found))
+        };
+        settle(&actual, mirror.place(job.to, length), &after, well, stopped, perhaps)
             .map_err(|error| format!("memory at {:#x}, tag {tag}, {fate:?}: {error}", job.to))
     }
 
@@ -175,6 +209,7 @@ impl Disks {
     /// Compares the whole volume.
     pub fn check(&self) -> Result<(), String> {
         ensure!(self.jobs.is_empty(), "starts without a fate: {:?}", self.jobs.keys());
+        ensure!(self.perhaps.is_empty(), "blocks that nobody settled: {:?}", self.perhaps.keys());
         let actual = self.actual(0, self.bytes.len());
         let differs = actual.chunks(BLOCK).zip(self.bytes.chunks(BLOCK)).position(|(a, b)| a != b);
         ensure!(
@@ -199,19 +234,19 @@ impl Job {
     }
 }
 
-/// What was `before` must be `after` if the program ended well, and if it was stopped each block may be either; then it is settled which.
-/// A block that a `later` program has written already is not looked at.
+/// What was `before` must be `after` if the program ended well, and if it was stopped each block may be either, or what it was `perhaps`; then it is settled
+/// which.
 fn settle(
     actual: &[u8],
     before: &mut [u8],
     after: &[u8],
     well: bool,
     stopped: bool,
-    later: impl Fn(usize, &[u8]) -> bool,
+    perhaps: impl Fn(usize, &[u8]) -> bool,
 ) -> Result<(), String> {
     let blocks = actual.chunks(BLOCK).zip(before.chunks_mut(BLOCK)).zip(after.chunks(BLOCK));
     for (number, ((actual, before), after)) in blocks.enumerate() {
-        let (is_old, is_new) = (actual == before, actual == after);
+        let (is_old, is_new) = (actual == before, actual == after || (stopped && perhaps(number, actual)));
         let right = if stopped {
             is_old || is_new
         } else if well {
@@ -219,9 +254,9 @@ fn settle(
         } else {
             is_old
         };
-        ensure!(right || later(number, actual), "block {number} of the range is neither what it was nor what it should be");
+        ensure!(right, "block {number} of the range is neither what it was nor what it should be");
         if well || (stopped && is_new) {
-            before.copy_from_slice(after);
+            before.copy_from_slice(actual);
         }
     }
     Ok(())

@@ -139,8 +139,9 @@ impl World {
             self.follows[sub].turn(entries, &taken[sub], seen).map_err(|error| {
                 format!("subchannel {sub} ({place:?})\n  {error}\n  calls: {what}\n  taken: {:?}", taken[sub])
             })?;
+            let writing = self.follows[sub].start.filter(|start| start.issued).map(|start| start.tag);
             for (tag, fate) in seen.fates.drain(..) {
-                self.disks.ended(tag, fate, &mut self.mirrors, &mut self.counts)?;
+                self.disks.ended(tag, fate, writing, &mut self.mirrors, &mut self.counts)?;
             }
             self.counts.add(&seen.counts);
             // As it was at the end of the turn, before anybody had read what it brought.
