@@ -115,6 +115,21 @@ impl Memory {
         Ok(copy)
     }
 
+    /// Copies eight bytes out of the guest's memory, in one access if they are aligned; none if they are not wholly inside it.
+    #[inline(always)]
+    pub(crate) fn doubleword(&self, address: u64) -> Option<[u8; 8]> {
+        match self.in_main(address, 8) {
+            // SAFETY: `in_main` found the whole range in a mapping that `self.map` keeps alive.
+            Some(from) if from.cast::<u64>().is_aligned() => Some(unsafe { from.cast::<u64>().read_volatile() }.to_ne_bytes()),
+            _ => self.any_doubleword(address),
+        }
+    }
+
+    #[inline(never)]
+    fn any_doubleword(&self, address: u64) -> Option<[u8; 8]> {
+        self.fetch(address).ok()
+    }
+
     /// Copies bytes out of the guest's memory, each byte read once.
     ///
     /// # Errors

@@ -249,7 +249,10 @@ impl Station<'_> {
 
 /// Calls a device.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "apart they stay in registers: behind one reference all of them would lie in memory")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "apart they stay in registers: behind one reference all of them would lie in memory"
+)]
 fn tell(
     index: u32,
     entry: &mut Entry,

@@ -178,10 +178,7 @@ impl Disks {
             let was = actual == before || perhaps.iter().any(|other| other == actual);
             let right = if well { actual == after } else { was || (stopped && actual == after) };
             let by_later = later.iter().any(|other| other.block(block) == Some(actual));
-            ensure!(
-                right || by_later,
-                "volume, tag {tag}, {fate:?}: block {block} is neither what it was nor what it should be"
-            );
+            ensure!(right || by_later, "volume, tag {tag}, {fate:?}: block {block} is neither what it was nor what it should be");
             if well {
                 before.copy_from_slice(after);
             } else if right {

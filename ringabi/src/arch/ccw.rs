@@ -189,6 +189,13 @@ impl Ccw {
         self.flags.contains(CcwFlags::SUPPRESS_LENGTH) && !self.chains_data()
     }
 
+    /// Whether the command code is a command's: neither invalid nor that of a transfer in channel.
+    #[inline]
+    #[must_use]
+    pub const fn is_command(&self) -> bool {
+        !matches!(self.command & 0x0F, 0 | 8)
+    }
+
     /// Whether data goes from the device to storage.
     #[inline]
     #[must_use]
@@ -254,7 +261,9 @@ mod tests {
             (0x63, CommandClass::Control),
         ] {
             assert_eq!(CommandClass::of(command), class, "{command:02X}");
-            assert_eq!(Ccw { command, ..SENSE_ID }.is_input(), class.is_input(), "{command:02X}");
+            let ccw = Ccw { command, ..SENSE_ID };
+            assert_eq!(ccw.is_input(), class.is_input(), "{command:02X}");
+            assert_eq!(ccw.is_command(), !matches!(class, CommandClass::Invalid | CommandClass::Tic), "{command:02X}");
         }
     }
 

@@ -79,17 +79,25 @@ impl Area {
     }
 
     /// The next bytes, at most `most` (not 0); only to be asked while some are [`left`](Self::left).
-    #[inline]
+    #[inline(always)]
     pub fn range(&mut self, memory: &Memory, most: u32) -> Result<Range, BadData> {
         let most = most.min(self.left);
+        if !matches!(self.shape, Shape::Direct) {
+            return self.range_elsewhere(memory, most);
+        }
+        // Saturating: an honest address is far below the end, and so is any that begins below the limit.
+        if self.at.saturating_add(u64::from(most)) > self.limit {
+            return Err(BadData);
+        }
+        Ok(Range { address: Some(self.at), length: most })
+    }
+
+    /// The same, of an area that the CCW does not address itself.
+    #[inline(never)]
+    fn range_elsewhere(&mut self, memory: &Memory, most: u32) -> Result<Range, BadData> {
         let address = match self.shape {
             Shape::Skipped => return Ok(Range { address: None, length: most }),
-            Shape::Direct => {
-                if self.at.saturating_add(u64::from(most)) > self.limit {
-                    return Err(BadData);
-                }
-                return Ok(Range { address: Some(self.at), length: most });
-            }
+            Shape::Direct => return Err(BadData),
             Shape::Idaws(format) => {
                 if self.entry_left == 0 {
                     self.fetch_idaw(memory, format)?;
@@ -111,10 +119,13 @@ impl Area {
     }
 
     /// Uses up the first bytes of the last [`range`](Self::range).
-    #[inline]
+    #[inline(always)]
     pub fn consume(&mut self, bytes: u32) {
+        // A range is never longer than what is left, here and of its entry; a direct area has no entries.
         self.left = self.left.saturating_sub(bytes);
-        self.entry_left = self.entry_left.saturating_sub(bytes);
+        if self.entry_left != 0 {
+            self.entry_left = self.entry_left.saturating_sub(bytes);
+        }
         self.at = self.at.wrapping_add(u64::from(bytes));
     }
 

@@ -4,7 +4,7 @@
 
 use super::area::Area;
 use crate::memory::Memory;
-use fctl_ringabi::arch::{Ccw, CcwFlags, CcwFormat, CommandClass, IdawFormat, Orb, OrbControl};
+use fctl_ringabi::arch::{Ccw, CcwFlags, CcwFormat, IdawFormat, Orb, OrbControl};
 
 /// A program check, at the CCW with this address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,8 @@ pub(super) struct Program {
     format: CcwFormat,
     idaws: IdawFormat,
     control: OrbControl,
+    /// CCWs, lists and direct areas lie below this address.
+    limit: u64,
     /// The CCW in control, and its address.
     pub ccw: Ccw,
     pub at: u32,
@@ -62,8 +64,14 @@ impl Program {
 
     /// A program of which nothing is fetched yet. More than `most_idle` CCWs without data are a program check.
     pub fn new(orb: &Orb, most_idle: u32) -> Self {
+        let format = orb.format();
+        let limit = match format {
+            CcwFormat::Zero => 1 << 24,
+            CcwFormat::One => 1 << 31,
+        };
         Self {
-            format: orb.format(),
+            format,
+            limit,
             idaws: orb.idaw_format(),
             control: orb.control(),
             ccw: Ccw::default(),
@@ -119,56 +127,64 @@ impl Program {
     /// Fetches and checks the next CCW, following at most one TIC, and gives it control.
     #[inline]
     pub fn fetch(&mut self, memory: &Memory, chaining: Chaining) -> Result<Fetched, ProgramCheck> {
-        let mut at = self.next;
-        // An address that is wrong is reported as the TIC's if a TIC gave it.
-        let mut named_by = at;
-        loop {
-            self.idle = self.idle.saturating_add(1);
-            let in_range = at % 8 == 0 && u64::from(at) + Ccw::SIZE as u64 <= self.limit();
-            if !in_range || self.idle > self.most_idle {
-                return Err(ProgramCheck { at: named_by });
-            }
-            let bytes = memory.fetch(u64::from(at)).map_err(|_| ProgramCheck { at: named_by })?;
-            let ccw = Ccw::decode(self.format, &bytes);
-            if !ccw.is_tic(self.format) {
-                return self.take_control(ccw, at, chaining);
-            }
-            // Neither the first CCW nor the target of another TIC; and in format 1 flags and count are zero.
-            let malformed = self.format == CcwFormat::One && (!ccw.flags.is_empty() || ccw.count != 0);
-            if chaining == Chaining::Start || named_by != at || malformed || ccw.address == at {
-                return Err(ProgramCheck { at });
-            }
-            named_by = at;
-            at = ccw.address;
+        let at = self.next;
+        let ccw = self.fetch_ccw(memory, at, at)?;
+        if ccw.is_tic(self.format) {
+            return self.follow(memory, ccw, at, chaining);
+        }
+        self.take_control(ccw, at, chaining)
+    }
+
+    /// Fetches the CCW at an address; one that is wrong is reported as that of `named_by`.
+    #[inline(always)]
+    fn fetch_ccw(&mut self, memory: &Memory, at: u32, named_by: u32) -> Result<Ccw, ProgramCheck> {
+        self.idle = self.idle.saturating_add(1);
+        // Eight bytes that begin below the limit and at a doubleword end there, too.
+        let may_be = at % 8 == 0 && u64::from(at) < self.limit && self.idle <= self.most_idle;
+        match memory.doubleword(u64::from(at)) {
+            Some(bytes) if may_be => Ok(Ccw::decode(self.format, &bytes)),
+            _ => Err(ProgramCheck { at: named_by }),
         }
     }
 
+    /// Goes where a TIC shows, and gives the CCW there control.
+    #[cold]
+    fn follow(&mut self, memory: &Memory, tic: Ccw, at: u32, chaining: Chaining) -> Result<Fetched, ProgramCheck> {
+        // Neither the first CCW nor the target of another TIC; and in format 1 flags and count are zero.
+        let malformed = self.format == CcwFormat::One && (!tic.flags.is_empty() || tic.count != 0);
+        if chaining == Chaining::Start || malformed || tic.address == at {
+            return Err(ProgramCheck { at });
+        }
+        // An address that is wrong is reported as the TIC's, which gave it.
+        let ccw = self.fetch_ccw(memory, tic.address, at)?;
+        if ccw.is_tic(self.format) {
+            return Err(ProgramCheck { at: tic.address });
+        }
+        self.take_control(ccw, tic.address, chaining)
+    }
+
     /// Checks a CCW that is no TIC.
-    #[inline]
+    #[inline(always)]
     fn take_control(&mut self, ccw: Ccw, at: u32, chaining: Chaining) -> Result<Fetched, ProgramCheck> {
         let check = Err(ProgramCheck { at });
         let data_chained = chaining == Chaining::Data;
         let format0 = self.format == CcwFormat::Zero;
-        let flag = |flag| ccw.flags.contains(flag);
         if ccw.count == 0 && (format0 || data_chained || ccw.chains_data()) {
             return check;
         }
-        self.pci |= flag(CcwFlags::PROGRAM_CONTROLLED_INTERRUPTION);
-        if !data_chained && matches!(ccw.class(), CommandClass::Invalid | CommandClass::Tic) {
+        self.pci |= ccw.flags.contains(CcwFlags::PROGRAM_CONTROLLED_INTERRUPTION);
+        if !data_chained && !ccw.is_command() {
             return check;
         }
-        if flag(CcwFlags::SUSPEND) && (ccw.chains_data() || data_chained || !self.control.contains(OrbControl::SUSPEND)) {
-            return check;
-        }
-        let indirect = flag(CcwFlags::INDIRECT);
-        if flag(CcwFlags::MODIFIED_INDIRECT) && (!self.control.contains(OrbControl::MIDAW) || flag(CcwFlags::SKIP) || indirect) {
+        let unusual = CcwFlags::SUSPEND.union(CcwFlags::MODIFIED_INDIRECT);
+        if ccw.flags.intersects(unusual) && !self.allows(&ccw, data_chained) {
             return check;
         }
         if !format0 && ccw.address & 0x8000_0000 != 0 {
             return check;
         }
         self.at = at;
-        if flag(CcwFlags::SUSPEND) {
+        if ccw.flags.contains(CcwFlags::SUSPEND) {
             return Ok(Fetched::Suspend);
         }
         if !data_chained {
@@ -176,17 +192,19 @@ impl Program {
         }
         self.ccw = ccw;
         self.next = at.wrapping_add(8);
-        self.area = Area::new(&ccw, self.idaws, self.limit(), self.input);
+        self.area = Area::new(&ccw, self.idaws, self.limit, self.input);
         Ok(Fetched::InControl)
     }
 
-    /// CCWs, lists and direct areas lie below this address.
-    #[inline]
-    fn limit(&self) -> u64 {
-        match self.format {
-            CcwFormat::Zero => 1 << 24,
-            CcwFormat::One => 1 << 31,
-        }
+    /// Whether a CCW may suspend or have MIDAWs, if it wants to.
+    #[inline(never)]
+    fn allows(&self, ccw: &Ccw, data_chained: bool) -> bool {
+        let flag = |flag| ccw.flags.contains(flag);
+        let suspends = flag(CcwFlags::SUSPEND);
+        let may_suspend = !ccw.chains_data() && !data_chained && self.control.contains(OrbControl::SUSPEND);
+        let has_midaws = flag(CcwFlags::MODIFIED_INDIRECT);
+        let may_have = self.control.contains(OrbControl::MIDAW) && !flag(CcwFlags::SKIP) && !flag(CcwFlags::INDIRECT);
+        (!suspends || may_suspend) && (!has_midaws || may_have)
     }
 }
 
