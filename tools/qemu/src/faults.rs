@@ -15,7 +15,7 @@ pub fn wrap(volume: Arc<Volume>, faults: Faults) -> Result<Box<dyn SubchannelDev
     Ok(if faults == Faults::default() {
         Box::new(device)
     } else {
-        Box::new(Faulty { device, faults, starts: 0, checked: 0, swallowed: 0 })
+        Box::new(Faulty { device, faults, starts: 0, checked: 0, swallowed: 0, unanswered: false, cleared: 0 })
     })
 }
 
@@ -26,13 +26,17 @@ struct Faulty<D> {
     starts: u32,
     checked: u32,
     swallowed: u32,
+    /// The running start is one that was swallowed.
+    unanswered: bool,
+    /// Of the swallowed ones, those that the guest ended by a clear of its own.
+    cleared: u32,
 }
 
 impl<D> Drop for Faulty<D> {
     fn drop(&mut self) {
         eprintln!(
-            "fctl: of {} starts {} ended in unit check and {} were swallowed, on purpose",
-            self.starts, self.checked, self.swallowed
+            "fctl: of {} starts {} ended in unit check and {} were swallowed ({} of these cleared by the guest), on purpose",
+            self.starts, self.checked, self.swallowed, self.cleared
         );
     }
 }
@@ -45,7 +49,8 @@ impl<D: SubchannelDevice> SubchannelDevice for Faulty<D> {
     fn start(&mut self, cx: &mut DeviceContext<'_>, orb: &Orb) {
         let Faults { unit_check_every, swallow_every } = self.faults;
         self.starts = self.starts.wrapping_add(1);
-        if self.starts.checked_rem(swallow_every) == Some(0) {
+        self.unanswered = self.starts.checked_rem(swallow_every) == Some(0);
+        if self.unanswered {
             self.swallowed += 1;
         } else if self.starts.checked_rem(unit_check_every) == Some(0) {
             self.checked += 1;
@@ -62,10 +67,12 @@ impl<D: SubchannelDevice> SubchannelDevice for Faulty<D> {
     }
 
     fn halt(&mut self, cx: &mut DeviceContext<'_>) {
+        self.unanswered = false;
         self.device.halt(cx);
     }
 
     fn clear(&mut self, cx: &mut DeviceContext<'_>) {
+        self.cleared += u32::from(std::mem::take(&mut self.unanswered));
         self.device.clear(cx);
     }
 
