@@ -457,3 +457,6 @@ impl Drop for UringEngine {
         self.quiesce();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -267,6 +267,9 @@ impl Server {
         let (offset, length) = (u64_at(body, 8), u32_at(body, 16));
         let bytes = write.then(|| body[40..].to_vec());
         self.log.arrived(offset / PIECE);
+        if write && u32_at(body, 32) & u32::try_from(libc::O_DSYNC).unwrap() != 0 {
+            self.log.add(Count::Durable);
+        }
         self.held.insert(unique, Held { offset, length, bytes });
         let most = if write { WRITES_WAIT } else { READS_WAIT };
         let wait = Duration::from_micros(self.random.below(most));

@@ -32,6 +32,8 @@ pub enum Count {
     Interrupts = 48,
     /// Times that the server did it.
     Obeyed = 64,
+    /// Writes that must be on stable storage before they are answered.
+    Durable = 80,
 }
 
 /// What the server did with a piece.
