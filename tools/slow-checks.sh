@@ -25,6 +25,9 @@ tools/mutants.py
 step "halts and clears of reads in flight, ten thousand of them; each build that presents a status too soon is found"
 tools/check-stops.sh
 
+step "states × sequences × interleavings: the subchannel equals the model in all of them"
+cargo test --release --quiet --package fctl-dispatcher --test model -- --nocapture --test-threads=1 exhaustive::
+
 step "random comparison with the model, with new seeds"
 tools/check-random.sh 60
 
