@@ -75,7 +75,8 @@
 //! # What blocks, what allocates, what is unsafe
 //! The data path takes no lock, allocates nothing, and makes at most one system call per turn. Attaching allocates. Calls of a [`Handle`] block until the
 //! reactor has answered; [`Handle::drain`], the detaching and resetting ones and [`Handle::replace_memory`] until the deadline at most. Dropping a [`Handle`] or a [`Reactor`] waits for the
-//! kernel. Unsafe code is in `engine` (handing addresses to the kernel), `memory` and `region` (shared mappings); `subchannel` has none.
+//! kernel. Unsafe code is in `engine` (handing addresses to the kernel), `memory` and `region` (shared mappings), `volume::lock` (a structure for a
+//! system call), `prefetch` (a hint to the processor), and one line of `reactor` (its descriptor, lent); `subchannel` and the devices have none.
 //!
 //! # Manners
 //! No signal handler, no allocator, no logger, no global state, no thread and no affinity that was not asked for; it never exits the process.
@@ -103,3 +104,7 @@ pub use reactor::{
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/embedding.md")]
 struct EmbeddingGuide;
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
