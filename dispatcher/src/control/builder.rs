@@ -58,7 +58,8 @@ impl Builder {
         self
     }
 
-    /// Pins the reactor's thread to a CPU ([`spawn`](Self::spawn) only).
+    /// Pins the thread that [`spawn`](Self::spawn) makes to a CPU. [`build`](Self::build) makes none and looks at this no further: its caller's thread
+    /// is the caller's to place ([`affinity::pin`]).
     pub fn cpu(mut self, cpu: usize) -> Self {
         self.cpu = Some(cpu);
         self
@@ -72,7 +73,7 @@ impl Builder {
     }
 
     /// A reactor to be run by the caller: [`Reactor::run_here`], or [`Reactor::turn`] from a loop of the caller's own. The thread that
-    /// runs the first turn must run all of them.
+    /// runs the first turn must run all of them; it stays where its owner has placed it, whatever [`cpu`](Self::cpu) says.
     ///
     /// # Errors
     /// The kernel refuses something.
