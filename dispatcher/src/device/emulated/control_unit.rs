@@ -19,6 +19,7 @@ pub const ENDED_WITH_CHECK: DeviceStatus = ENDED_WELL.union(DeviceStatus::UNIT_C
 
 /// Which way data goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Direction {
     /// From the volume to guest memory.
     Read,
@@ -44,6 +45,7 @@ pub struct Transfer {
 
 /// What a unit wants done for a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Action {
     /// The command is over at once, without data: channel end came with the initial status. Device end and perhaps status modifier
     /// go with it. (A device end that comes later is not supported.)
@@ -68,6 +70,7 @@ pub enum Action {
 
 /// What went wrong while data moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Fault {
     /// Data chaining inside a block.
     Overrun,
