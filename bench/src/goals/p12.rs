@@ -25,6 +25,8 @@ const TAKES_NANOSECONDS: u64 = 5_000_000;
 
 /// Takes its time for each start, and counts them.
 struct Slow {
+    /// Nanoseconds.
+    takes: u64,
     operations: Arc<AtomicU64>,
 }
 
@@ -35,7 +37,7 @@ impl SubchannelDevice for Slow {
 
     fn start(&mut self, cx: &mut DeviceContext<'_>, _orb: &Orb) {
         self.operations.fetch_add(1, Ordering::Relaxed);
-        *cx.timer = Some(cx.now + TAKES_NANOSECONDS);
+        *cx.timer = Some(cx.now.saturating_add(self.takes));
     }
 
     fn timer(&mut self, cx: &mut DeviceContext<'_>) {
@@ -55,12 +57,14 @@ impl SubchannelDevice for Slow {
 }
 
 /// What a storm came to.
-struct Storm {
+pub(super) struct Storm {
     milliseconds: f64,
-    operations: u64,
+    /// Starts that the device got.
+    pub(super) operations: u64,
 }
 
-fn storm(merged: bool) -> Measured<Storm> {
+/// A storm on a device that takes so many nanoseconds for each start.
+pub(super) fn storm(merged: bool, takes: u64) -> Measured<Storm> {
     let memory = GuestMemory::new(1 << 20)?;
     let (mut reactor, _handle) =
         Builder::default().engine_slots(ENGINE_SLOTS).wait(WaitPolicy::busy()).build().doing("build a dispatcher")?;
@@ -69,7 +73,7 @@ fn storm(merged: bool) -> Measured<Storm> {
     let home = reactor.attach_ring(guest, ends).doing("attach a ring")?;
     let operations = Arc::new(AtomicU64::new(0));
     for number in 0..SUBCHANNELS {
-        let device = Box::new(Slow { operations: Arc::clone(&operations) });
+        let device = Box::new(Slow { takes, operations: Arc::clone(&operations) });
         reactor.attach_subchannel(home, id(number), SubchannelOptions::new(number), device).doing("attach a subchannel")?;
     }
     let (mut poster, mut reader) = port.split();
@@ -128,9 +132,9 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let mut quiet_after = Comparison::new("P12", what, "one by one: time until quiet", "ms", "≤ 1");
     let mut operations = Comparison::new("P12", "device operations in the storm", "one by one", "", "exactly 32 of 256");
     for _ in 0..setting.options.pairs {
-        let ours = storm(true)?;
-        let peer = storm(false)?;
-        let again = storm(true)?;
+        let ours = storm(true, TAKES_NANOSECONDS)?;
+        let peer = storm(false, TAKES_NANOSECONDS)?;
+        let again = storm(true, TAKES_NANOSECONDS)?;
         #[allow(clippy::cast_precision_loss, reason = "at most 256")]
         let count = |storm: &Storm| storm.operations as f64;
         quiet_after.pair(ours.milliseconds, peer.milliseconds, Some(Wanted::AtMost(1.0)));
