@@ -193,7 +193,7 @@ pub fn assert_program_check(status: Status, index: u32) {
 
 /// A volume of `blocks` blocks; byte *n* of block *b* is `b + n` (mod 251).
 pub fn volume_file(blocks: usize) -> tempfile::NamedTempFile {
-    let file = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
     let bytes: Vec<u8> = (0..blocks).flat_map(block).collect();
     std::fs::write(file.path(), bytes).unwrap();
     file
