@@ -27,15 +27,15 @@ impl Machine {
     /// Looks at this machine.
     pub fn look() -> Self {
         let file = |path| std::fs::read_to_string(path).unwrap_or_default();
-        let info = file("/proc/cpuinfo");
+        let processors = file("/proc/cpuinfo");
         let field = |name: &str| {
-            let line = info.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
+            let line = processors.lines().find(|line| line.split(':').next().is_some_and(|key| key.trim() == name));
             line.and_then(|line| line.split_once(':')).map_or("", |(_, value)| value.trim())
         };
         let model = field("model name");
         Self {
             cpu: if model.is_empty() { std::env::consts::ARCH.into() } else { model.into() },
-            online: info.lines().filter(|line| line.starts_with("processor")).count(),
+            online: processors.lines().filter(|line| line.starts_with("processor")).count(),
             virtual_machine: field("flags").split(' ').any(|flag| flag == "hypervisor"),
             kernel: rustix::system::uname().release().to_string_lossy().into_owned(),
             load: file("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" "),

@@ -21,15 +21,15 @@ fn chained(command: u8, count: u32) -> impl Iterator<Item = Ccw> {
 fn item_74_commands_out_of_order_are_rejected() {
     let (mut disk, _file) = fba(100);
     let [define, write] = disk.locate(5, 0, 2);
-    let data = |command| ccw(command, SLI, 512, DATA);
+    let transfer = |command| ccw(command, SLI, 512, DATA);
     let rejected: [&[Ccw]; 9] = [
         &[write],
         &[define, define],
-        &[define, write, data(0x42)],
-        &[define, data(0x41)],
-        &[data(0x42)],
-        &[define, write, ccw(0x03, CC, 0, 0), data(0x41)],
-        &[define, write, ccw(0x41, CC | SLI, 512, DATA), data(0x41)],
+        &[define, write, transfer(0x42)],
+        &[define, transfer(0x41)],
+        &[transfer(0x42)],
+        &[define, write, ccw(0x03, CC, 0, 0), transfer(0x41)],
+        &[define, write, ccw(0x41, CC | SLI, 512, DATA), transfer(0x41)],
         &[define, ccw(0x02, SLI, 512, DATA)],
         &[ccw(0x9F, SLI, 1, 0)],
     ];
@@ -257,13 +257,13 @@ fn pieces_of_a_write_end_at_block_boundaries() {
     let mut program = disk.locate(5, 10, 60).to_vec();
     // Each block in three parts that lie apart, so that the list of segments is full in the middle of one.
     for n in 0..60_u32 {
-        let (list, data) = (0x8000 + 0x40 * n, DATA + 0x400 * n);
+        let (list, buffer) = (0x8000 + 0x40 * n, DATA + 0x400 * n);
         let parts = [(0, 200, 0), (0, 200, 0x100), (0x80, 112, 0x200)];
         for (part, (flags, count, offset)) in (0_u32..).zip(parts) {
-            let midaw = Midaw::new(MidawFlags::from_bits_retain(flags), count, u64::from(data + offset));
+            let midaw = Midaw::new(MidawFlags::from_bits_retain(flags), count, u64::from(buffer + offset));
             disk.put(list + 16 * part, &midaw.to_bytes());
         }
-        disk.put(data, &[u8::try_from(n).unwrap(); 0x400]);
+        disk.put(buffer, &[u8::try_from(n).unwrap(); 0x400]);
         program.push(ccw(0x41, MIDA | if n == 59 { 0 } else { CD }, 512, list));
     }
     disk.put_program(&program);

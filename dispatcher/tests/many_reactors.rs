@@ -32,7 +32,7 @@ impl Writer {
         self.guest.file.write_all_at(bytes, MEMORY_OFFSET + u64::from(address)).unwrap();
     }
 
-    fn data(&self) -> [u8; 512] {
+    fn block_read(&self) -> [u8; 512] {
         let mut bytes = [0; 512];
         self.guest.file.read_exact_at(&mut bytes, MEMORY_OFFSET + u64::from(Self::DATA)).unwrap();
         bytes
@@ -91,7 +91,7 @@ fn more_reactors_than_cpus_share_a_volume() {
                 for block in (0..BLOCKS).rev() {
                     writer.put(Writer::DATA, &[0xEE; 512]);
                     writer.transfer(false, u32::from(owner) * BLOCKS + block);
-                    assert_eq!(writer.data(), content(owner, block));
+                    assert_eq!(writer.block_read(), content(owner, block));
                 }
                 let counters = handle.counters().unwrap();
                 assert_eq!((counters.taken, counters.finals, counters.ran), (writer.tag, writer.tag, writer.tag));

@@ -35,7 +35,7 @@ impl Sink for ByFile {
 const SUBCHANNELS: u16 = 4;
 const BLOCKS: u16 = 120;
 
-const fn data(number: u16) -> u32 {
+const fn buffer(number: u16) -> u32 {
     0x10_0000 + 0x1_0000 * number as u32
 }
 
@@ -48,7 +48,7 @@ fn put_program(file: &File, number: u16) -> Orb {
     }
     put(at + 0x100, &extent);
     put(at + 0x200, &locate_bytes(6, 0, BLOCKS, 0));
-    let ccws = [(0x63, CC, 16, at + 0x100), (0x43, CC, 8, at + 0x200), (0x42, 0, BLOCKS * 512, data(number))];
+    let ccws = [(0x63, CC, 16, at + 0x100), (0x43, CC, 8, at + 0x200), (0x42, 0, BLOCKS * 512, buffer(number))];
     for (n, (command, flags, count, address)) in (0..).zip(ccws) {
         put(at + 8 * n, &Ccw { command, flags: CcwFlags::from_bits_retain(flags), count, address }.to_format1());
     }
@@ -81,7 +81,7 @@ fn after_a_reset_nothing_is_stored_and_every_start_has_its_one_end() {
     let (mut ran, mut stopped) = (0, 0);
     for round in 0..300_u64 {
         for number in 0..SUBCHANNELS {
-            file.write_all_at(&vec![0xEE; expected.len()], data(number).into()).unwrap();
+            file.write_all_at(&vec![0xEE; expected.len()], buffer(number).into()).unwrap();
             let start = Descriptor::start(id(number), &orbs[usize::from(number)], number.into());
             assert_eq!(host.post(&start).unwrap(), 0, "a reset leaves nothing behind");
         }
@@ -94,7 +94,7 @@ fn after_a_reset_nothing_is_stored_and_every_start_has_its_one_end() {
         assert_eq!(ends.len(), usize::from(SUBCHANNELS), "all finals are there when the reset returns: {ends:?}");
         for end in ends {
             let mut bytes = vec![0; expected.len()];
-            file.read_exact_at(&mut bytes, data(u16::try_from(end.tag).unwrap()).into()).unwrap();
+            file.read_exact_at(&mut bytes, buffer(u16::try_from(end.tag).unwrap()).into()).unwrap();
             if end.disposition() == Some(Disposition::Executed) {
                 assert_eq!(end.scsw.device_status(), DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END);
                 assert!(bytes == expected);

@@ -102,12 +102,12 @@ unsafe fn container(request: c_ulong, argument: *mut c_void) -> Answer<c_int> {
             }
             SET_IOMMU => Ok(0),
             IOMMU_GET_INFO => {
-                let mut info: uapi::vfio_iommu_type1_info = std::mem::zeroed();
-                (info.argsz, info.flags) = (bytes::<uapi::vfio_iommu_type1_info>(), uapi::VFIO_IOMMU_INFO_PGSIZES);
-                info.iova_pgsizes = !0xFFF;
+                let mut iommu: uapi::vfio_iommu_type1_info = std::mem::zeroed();
+                (iommu.argsz, iommu.flags) = (bytes::<uapi::vfio_iommu_type1_info>(), uapi::VFIO_IOMMU_INFO_PGSIZES);
+                iommu.iova_pgsizes = !0xFFF;
                 // Callers built for an older kernel have room for the first two fields only.
-                let room = get::<u32>(argument)?.min(info.argsz) as usize;
-                std::ptr::copy_nonoverlapping(std::ptr::from_ref(&info).cast::<u8>(), argument.cast(), room);
+                let room = get::<u32>(argument)?.min(iommu.argsz) as usize;
+                std::ptr::copy_nonoverlapping(std::ptr::from_ref(&iommu).cast::<u8>(), argument.cast(), room);
                 Ok(0)
             }
             IOMMU_MAP_DMA => {
@@ -171,22 +171,22 @@ unsafe fn device(index: usize, request: c_ulong, argument: *mut c_void) -> Answe
         match request {
             DEVICE_GET_INFO => {
                 let room: u32 = get(argument)?;
-                let mut info: uapi::vfio_device_info = std::mem::zeroed();
-                info.argsz = bytes::<uapi::vfio_device_info>();
-                info.flags = uapi::VFIO_DEVICE_FLAGS_CCW | uapi::VFIO_DEVICE_FLAGS_RESET;
-                (info.num_regions, info.num_irqs) = (4, uapi::VFIO_CCW_NUM_IRQS);
-                let room = room.min(info.argsz) as usize;
-                std::ptr::copy_nonoverlapping(std::ptr::from_ref(&info).cast::<u8>(), argument.cast(), room);
+                let mut description: uapi::vfio_device_info = std::mem::zeroed();
+                description.argsz = bytes::<uapi::vfio_device_info>();
+                description.flags = uapi::VFIO_DEVICE_FLAGS_CCW | uapi::VFIO_DEVICE_FLAGS_RESET;
+                (description.num_regions, description.num_irqs) = (4, uapi::VFIO_CCW_NUM_IRQS);
+                let room = room.min(description.argsz) as usize;
+                std::ptr::copy_nonoverlapping(std::ptr::from_ref(&description).cast::<u8>(), argument.cast(), room);
                 Ok(0)
             }
             DEVICE_GET_REGION_INFO => region_info(argument),
             DEVICE_GET_IRQ_INFO => {
-                let mut info: uapi::vfio_irq_info = get(argument)?;
-                if info.index >= uapi::VFIO_CCW_NUM_IRQS {
+                let mut irq: uapi::vfio_irq_info = get(argument)?;
+                if irq.index >= uapi::VFIO_CCW_NUM_IRQS {
                     return Err(libc::EINVAL);
                 }
-                (info.flags, info.count) = (uapi::VFIO_IRQ_INFO_EVENTFD, 1);
-                put(argument, info);
+                (irq.flags, irq.count) = (uapi::VFIO_IRQ_INFO_EVENTFD, 1);
+                put(argument, irq);
                 Ok(0)
             }
             DEVICE_SET_IRQS => set_irqs(index, argument),
@@ -203,28 +203,28 @@ unsafe fn device(index: usize, request: c_ulong, argument: *mut c_void) -> Answe
 /// `argument` points to a `vfio_region_info` with the room that its `argsz` says.
 unsafe fn region_info(argument: *mut c_void) -> Answer<c_int> {
     // SAFETY: the caller's promise.
-    let mut info: uapi::vfio_region_info = unsafe { get(argument)? };
-    let region = Region::from_index(info.index).ok_or(libc::EINVAL)?;
-    let room = info.argsz;
-    (info.offset, info.size) = (region.offset(), region.size() as u64);
-    info.flags = uapi::VFIO_REGION_INFO_FLAG_READ | uapi::VFIO_REGION_INFO_FLAG_WRITE;
-    (info.argsz, info.cap_offset) = (bytes::<uapi::vfio_region_info>(), 0);
+    let mut description: uapi::vfio_region_info = unsafe { get(argument)? };
+    let region = Region::from_index(description.index).ok_or(libc::EINVAL)?;
+    let room = description.argsz;
+    (description.offset, description.size) = (region.offset(), region.size() as u64);
+    description.flags = uapi::VFIO_REGION_INFO_FLAG_READ | uapi::VFIO_REGION_INFO_FLAG_WRITE;
+    (description.argsz, description.cap_offset) = (bytes::<uapi::vfio_region_info>(), 0);
     if let Some(subtype) = subtype(region) {
-        info.flags |= uapi::VFIO_REGION_INFO_FLAG_CAPS;
-        info.argsz = bytes::<TypedRegion>();
-        if room >= info.argsz {
-            info.cap_offset = bytes::<uapi::vfio_region_info>();
+        description.flags |= uapi::VFIO_REGION_INFO_FLAG_CAPS;
+        description.argsz = bytes::<TypedRegion>();
+        if room >= description.argsz {
+            description.cap_offset = bytes::<uapi::vfio_region_info>();
             // SAFETY: integers only.
             let mut kind: uapi::vfio_region_info_cap_type = unsafe { std::mem::zeroed() };
             (kind.header.id, kind.header.version) = (2, 1);
             (kind.type_, kind.subtype) = (uapi::VFIO_REGION_TYPE_CCW, subtype);
             // SAFETY: the caller has said that there is this much room.
-            unsafe { put(argument, TypedRegion { region: info, kind }) };
+            unsafe { put(argument, TypedRegion { region: description, kind }) };
             return Ok(0);
         }
     }
     // SAFETY: the caller's promise.
-    unsafe { put(argument, info) };
+    unsafe { put(argument, description) };
     Ok(0)
 }
 

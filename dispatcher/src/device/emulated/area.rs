@@ -9,7 +9,7 @@ use fctl_ringabi::arch::{Ccw, CcwFlags, Idaw1, Idaw2, IdawFormat, Midaw, MidawFl
 
 /// Something about a CCW's data is wrong: a program check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BadData;
+pub(super) struct BadAddress;
 
 /// Consecutive bytes of the area.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,24 +80,24 @@ impl Area {
 
     /// The next bytes, at most `most` (not 0); only to be asked while some are [`left`](Self::left).
     #[inline(always)]
-    pub fn range(&mut self, memory: &Memory, most: u32) -> Result<Range, BadData> {
+    pub fn range(&mut self, memory: &Memory, most: u32) -> Result<Range, BadAddress> {
         let most = most.min(self.left);
         if !matches!(self.shape, Shape::Direct) {
             return self.range_elsewhere(memory, most);
         }
         // Saturating: an honest address is far below the end, and so is any that begins below the limit.
         if self.at.saturating_add(u64::from(most)) > self.limit {
-            return Err(BadData);
+            return Err(BadAddress);
         }
         Ok(Range { address: Some(self.at), length: most })
     }
 
     /// The same, of an area that the CCW does not address itself.
     #[inline(never)]
-    fn range_elsewhere(&mut self, memory: &Memory, most: u32) -> Result<Range, BadData> {
+    fn range_elsewhere(&mut self, memory: &Memory, most: u32) -> Result<Range, BadAddress> {
         let address = match self.shape {
             Shape::Skipped => return Ok(Range { address: None, length: most }),
-            Shape::Direct => return Err(BadData),
+            Shape::Direct => return Err(BadAddress),
             Shape::Idaws(format) => {
                 if self.entry_left == 0 {
                     self.fetch_idaw(memory, format)?;
@@ -129,14 +129,14 @@ impl Area {
         self.at = self.at.wrapping_add(u64::from(bytes));
     }
 
-    fn fetch_idaw(&mut self, memory: &Memory, format: IdawFormat) -> Result<(), BadData> {
+    fn fetch_idaw(&mut self, memory: &Memory, format: IdawFormat) -> Result<(), BadAddress> {
         let entry = self.next_entry(u64::from(format.entry_len()))?;
         let address = match format {
-            IdawFormat::One2K => Idaw1::from_bytes(&memory.fetch(entry).map_err(|_| BadData)?).address().ok_or(BadData)?,
-            IdawFormat::Two4K | IdawFormat::Two2K => Idaw2::from_bytes(&memory.fetch(entry).map_err(|_| BadData)?).address(),
+            IdawFormat::One2K => Idaw1::from_bytes(&memory.fetch(entry).map_err(|_| BadAddress)?).address().ok_or(BadAddress)?,
+            IdawFormat::Two4K | IdawFormat::Two2K => Idaw2::from_bytes(&memory.fetch(entry).map_err(|_| BadAddress)?).address(),
         };
         if !self.fresh && !format.may_follow(address, false) {
-            return Err(BadData);
+            return Err(BadAddress);
         }
         self.fresh = false;
         self.at = address;
@@ -144,19 +144,19 @@ impl Area {
         Ok(())
     }
 
-    fn fetch_midaw(&mut self, memory: &Memory, input: bool) -> Result<(), BadData> {
+    fn fetch_midaw(&mut self, memory: &Memory, input: bool) -> Result<(), BadAddress> {
         let entry = self.next_entry(16)?;
         if !self.fresh && entry & 0xFFF == 0 {
             // The list has crossed a 4K boundary.
-            return Err(BadData);
+            return Err(BadAddress);
         }
-        let midaw = Midaw::from_bytes(&memory.fetch(entry).map_err(|_| BadData)?);
+        let midaw = Midaw::from_bytes(&memory.fetch(entry).map_err(|_| BadAddress)?);
         let (flags, count) = (midaw.flags(), u32::from(midaw.count()));
         // The data-transfer-interruption facility is not provided, so its flag is as wrong as a reserved one.
         let wrong = !midaw.is_valid() || flags.contains(MidawFlags::DATA_TRANSFER_INTERRUPTION);
         // The counts must add up to the CCW's, and exactly the entry that exhausts it is the last one.
         if wrong || count > self.left || (count == self.left) != flags.contains(MidawFlags::LAST) {
-            return Err(BadData);
+            return Err(BadAddress);
         }
         self.fresh = false;
         self.at = midaw.address();
@@ -166,11 +166,11 @@ impl Area {
     }
 
     /// The address of the next entry, aligned and in range.
-    fn next_entry(&mut self, size: u64) -> Result<u64, BadData> {
+    fn next_entry(&mut self, size: u64) -> Result<u64, BadAddress> {
         let entry = self.list;
         let end = entry.saturating_add(size);
         if entry % size != 0 || end > self.limit {
-            return Err(BadData);
+            return Err(BadAddress);
         }
         self.list = end;
         Ok(entry)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Gathering the next piece of a transfer: the storage areas of the program's CCWs become segments of one operation.
 
-use super::area::BadData;
+use super::area::BadAddress;
 use super::landing::Landing;
 use super::moving::{Moving, Trouble};
 use super::program::{Program, ProgramCheck};
@@ -50,7 +50,7 @@ impl Moving {
             match add(program, memory, landing, most, segments) {
                 Ok(0) => break,
                 Ok(_) => {}
-                Err(BadData) => {
+                Err(BadAddress) => {
                     self.trouble = Some(Trouble::Program(ProgramCheck { at: program.at }));
                     break;
                 }
@@ -84,7 +84,7 @@ fn add(
     landing: &mut Landing,
     most: u64,
     segments: &mut Segments,
-) -> Result<u32, BadData> {
+) -> Result<u32, BadAddress> {
     let range = program.area.range(memory, u32::try_from(most).unwrap_or(u32::MAX))?;
     let added = landing.add(memory, range, program.at, segments)?;
     let added = u32::try_from(added).unwrap_or(range.length);

@@ -2,7 +2,7 @@
 //! Where the data of a read lands: in guest memory itself; or, where a sink stores for the guest, in a private buffer from which the sink gets it
 //! when the kernel has done its part.
 
-use super::area::{BadData, Range};
+use super::area::{BadAddress, Range};
 use super::program::ProgramCheck;
 use super::scratch::{Pages, Scratch};
 use super::Direction;
@@ -80,11 +80,11 @@ impl Landing {
 
     /// Adds a range, which the CCW at `at` designates, to the piece. Gives how many bytes of it: fewer only when the list is full.
     #[inline]
-    pub fn add(&mut self, memory: &Memory, range: Range, at: u32, segments: &mut Segments) -> Result<usize, BadData> {
+    pub fn add(&mut self, memory: &Memory, range: Range, at: u32, segments: &mut Segments) -> Result<usize, BadAddress> {
         let length = range.length as usize;
         if matches!(self.way, Way::Staged) {
             if range.address.is_some_and(|address| !memory.contains(address, length as u64)) {
-                return Err(BadData);
+                return Err(BadAddress);
             }
             let added = if self.keep(range.address, length, at) { length } else { 0 };
             return Ok(self.buffer.add(added, segments));
@@ -92,7 +92,7 @@ impl Landing {
         let Some(address) = range.address else {
             return Ok(self.scratch.discard(length, segments));
         };
-        let added = memory.segments(address, length, segments).map_err(|_| BadData)?;
+        let added = memory.segments(address, length, segments).map_err(|_| BadAddress)?;
         if matches!(self.way, Way::Logged(_)) && !self.keep(Some(address), added, at) {
             // There is room for as many as there are segments, but these may join where those do not.
             memory.mark_dirty(address, added as u64);

@@ -62,9 +62,9 @@ fn segment(selector: u16, type_: u8, long: bool) -> kvm_segment {
 /// The system registers: what KVM gives, changed where it matters.
 #[allow(clippy::cast_possible_truncation, reason = "there are five segments")]
 pub fn system_registers(mut registers: kvm_sregs) -> kvm_sregs {
-    let data = segment(0x10, 3, false);
+    let writable = segment(0x10, 3, false);
     registers.cs = segment(0x08, 11, true);
-    (registers.ds, registers.es, registers.ss) = (data, data, data);
+    (registers.ds, registers.es, registers.ss) = (writable, writable, writable);
     registers.tr = kvm_segment {
         base: layout::TASK_STATE,
         limit: u32::from(TASK_STATE_BYTES + PORT_BITS_BYTES),
