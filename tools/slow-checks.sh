@@ -16,6 +16,12 @@ step "at most 45 crates behind fctl-dispatcher, 5 behind fctl-ringabi"
 tools/count-crates.sh fctl-dispatcher 45
 tools/count-crates.sh fctl-ringabi 5
 
+step "licences and sources of what stands behind, and the Rust version that it needs"
+tools/check-dependencies.py
+
+step "fctl-ringabi without std and without an allocator"
+tools/check-no-std.sh
+
 step "memory model: the shipped ring code, and each weakened variant of it"
 tools/weaken.py
 
