@@ -260,6 +260,7 @@ fn attach_all(reactor: &mut Reactor, ring: RingId, memory: &Memory) -> Arc<Seen>
     let mut all = Segments::default();
     memory.segments(0, usize::try_from(memory.bytes()).unwrap(), &mut all).unwrap();
     let [all] = all.vectors() else { panic!("the guest's memory is one mapping") };
+    assert_eq!(all.iov_len as u64, memory.bytes());
     let mapping = all.iov_base.addr()..all.iov_base.addr() + all.iov_len;
     let seen = Arc::new(Seen::default());
     for number in 0..SUBCHANNELS {
