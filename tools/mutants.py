@@ -182,6 +182,16 @@ MUTANTS = [
         [(STATUS, "            self.pnom = self.schib.pmcw.lpm;\n", "")],
         "model::conformance::item_22_no_path_is_a_deferred_condition_code_3",
     ),
+    (
+        "a start that selects no path is accepted",
+        [(ACCEPT, "        let cc = if orb.lpm() & self.start_paths == 0 {\n", "        let cc = if self.start_paths == 0 {\n")],
+        "model::conformance::item_22_a_start_that_selects_no_available_path_is_refused_at_once",
+    ),
+    (
+        "a start does not say which path it used",
+        [(ISSUE, "                self.lpum = THE_PATH;\n", "")],
+        "model::conformance::the_path_last_used",
+    ),
     # Complete once
     (
         "an absorbed start that was issued gets no final",

@@ -3,7 +3,7 @@
 
 use crate::bits::{device_status as d, subchannel_status as c, Actl, Fctl, Stctl};
 use crate::explore::{PLAIN, SUSPENDABLE};
-use crate::image::{Fields, Pmcw};
+use crate::image::{Fields, Pmcw, AVAILABLE_PATHS};
 use crate::matrix::Row;
 use crate::state::{Start, State};
 
@@ -12,7 +12,13 @@ const I_X: Stctl = Stctl::INTERMEDIATE.with(Stctl::PENDING);
 const P_2_X: Stctl = Stctl::PRIMARY.with(Stctl::SECONDARY).with(Stctl::PENDING);
 
 const fn enabled_with(intparm: u32) -> State {
-    State { pmcw: Pmcw { fields: Fields { intparm, ..State::IDLE.pmcw.fields }, pnom: 0 }, ..State::IDLE }
+    State { pmcw: Pmcw { fields: Fields { intparm, ..State::IDLE.pmcw.fields }, pnom: 0, lpum: 0 }, ..State::IDLE }
+}
+
+/// The device has been spoken with: the same with the path in LPUM.
+#[must_use]
+pub const fn used(state: State) -> State {
+    State { pmcw: Pmcw { lpum: AVAILABLE_PATHS, ..state.pmcw }, ..state }
 }
 
 /// `start` is accepted and not yet issued.
@@ -24,17 +30,18 @@ pub const fn start_pending(start: Start) -> State {
 /// `start` is running.
 #[must_use]
 pub const fn active(start: Start) -> State {
-    State { actl: SCHA_DEVA, initial_status_due: start.orb.initial_status, ..start_pending(start) }
+    State { actl: SCHA_DEVA, initial_status_due: start.orb.initial_status, ..used(start_pending(start)) }
 }
 
 /// `start` is running and a PCI was presented.
 pub const ACTIVE_INTERMEDIATE: State = State { stctl: I_X, subchannel_status: c::PCI, interruption: true, ..active(PLAIN) };
 
 /// The primary status was taken, device end is to come.
-pub const DEVICE_ACTIVE: State = State { actl: Actl::DEVICE_ACTIVE, device_owner: Some(PLAIN.id), ..enabled_with(PLAIN.intparm) };
+pub const DEVICE_ACTIVE: State =
+    State { actl: Actl::DEVICE_ACTIVE, device_owner: Some(PLAIN.id), ..used(enabled_with(PLAIN.intparm)) };
 
 /// Suspended, and the interruption for it is taken.
-pub const SUSPENDED: State = State { actl: Actl::SUSPENDED, ..start_pending(SUSPENDABLE) };
+pub const SUSPENDED: State = State { actl: Actl::SUSPENDED, ..used(start_pending(SUSPENDABLE)) };
 
 /// Suspended, and the interruption for it is pending.
 pub const SUSPENDED_PENDING: State = State { stctl: I_X, interruption: true, ..SUSPENDED };
@@ -59,7 +66,7 @@ pub const STATUS_PENDING: State = State {
     stctl: P_2_X,
     device_status: d::CHANNEL_END | d::DEVICE_END,
     interruption: true,
-    ..start_pending(PLAIN)
+    ..used(start_pending(PLAIN))
 };
 
 /// Device end after the primary status was taken.
@@ -72,11 +79,11 @@ pub const SECONDARY_PENDING: State = State {
 };
 
 /// A halt of an idle subchannel was performed.
-pub const STATUS_ALONE: State = State { fctl: Fctl::HALT, stctl: Stctl::PENDING, interruption: true, ..State::IDLE };
+pub const STATUS_ALONE: State = State { fctl: Fctl::HALT, stctl: Stctl::PENDING, interruption: true, ..used(State::IDLE) };
 
 /// An attention was presented.
 pub const UNSOLICITED: State =
-    State { stctl: Stctl::ALERT.with(Stctl::PENDING), device_status: d::ATTENTION, interruption: true, ..State::IDLE };
+    State { stctl: Stctl::ALERT.with(Stctl::PENDING), device_status: d::ATTENTION, interruption: true, ..used(State::IDLE) };
 
 /// All of them with the row they stand for.
 pub const EXAMPLES: [(Row, State); 18] = [

@@ -7,15 +7,18 @@ use crate::image::{Fields, OrbEcho};
 use crate::state::{Instruction, Start, State};
 
 /// A start whose program can neither be suspended nor asks for initial status.
-pub const PLAIN: Start = Start { id: 1, intparm: 0x11, orb: OrbEcho { format: true, ..OrbEcho::ZERO } };
+pub const PLAIN: Start = Start { id: 1, intparm: 0x11, orb: OrbEcho { format: true, ..OrbEcho::ZERO }, lpm: 0x80 };
 
 /// A start whose program may be suspended with an interruption, and that asks for initial status.
 pub const SUSPENDABLE: Start =
-    Start { id: 2, intparm: 0x22, orb: OrbEcho { suspend: true, initial_status: true, ..OrbEcho::ZERO } };
+    Start { id: 2, intparm: 0x22, orb: OrbEcho { suspend: true, initial_status: true, ..OrbEcho::ZERO }, lpm: 0xFF };
 
 /// A start whose program may be suspended without an interruption.
 pub const QUIETLY_SUSPENDABLE: Start =
-    Start { id: 3, intparm: 0x33, orb: OrbEcho { suspend: true, suppress_suspended: true, ..OrbEcho::ZERO } };
+    Start { id: 3, intparm: 0x33, orb: OrbEcho { suspend: true, suppress_suspended: true, ..OrbEcho::ZERO }, lpm: 0xC0 };
+
+/// A start whose path mask selects every path but the one that is available.
+pub const PATHLESS: Start = Start { id: 4, intparm: 0x44, lpm: 0x7F, ..PLAIN };
 
 /// Enables, in interruption subclass 3.
 pub const ENABLE: Fields = Fields { intparm: 0xE, isc: 3, enabled: true, lpm: 0x80, pom: 0x7F, other: 0 };
@@ -24,10 +27,11 @@ pub const ENABLE: Fields = Fields { intparm: 0xE, isc: 3, enabled: true, lpm: 0x
 pub const DISABLE: Fields = Fields { enabled: false, intparm: 0xD, ..ENABLE };
 
 /// The instructions that [`explore`] is usually given.
-pub const ALPHABET: [Instruction; 11] = [
+pub const ALPHABET: [Instruction; 12] = [
     Instruction::Ssch(PLAIN),
     Instruction::Ssch(SUSPENDABLE),
     Instruction::Ssch(QUIETLY_SUSPENDABLE),
+    Instruction::Ssch(PATHLESS),
     Instruction::Hsch,
     Instruction::Csch,
     Instruction::Xsch,
@@ -69,7 +73,7 @@ pub fn explore(from: State, alphabet: &[Instruction]) -> Explored {
 fn successors(state: State, alphabet: &[Instruction]) -> Vec<State> {
     let mut all = Vec::new();
     for &instruction in alphabet {
-        for cc in state.permitted(instruction.op()).iter() {
+        for cc in state.permitted_of(&instruction).iter() {
             let mut next = state;
             if next.execute_as(instruction, cc).is_some() {
                 all.push(next);
@@ -90,13 +94,13 @@ fn successors(state: State, alphabet: &[Instruction]) -> Vec<State> {
 pub fn legal_pair_codes(before: State, a: Instruction, b: Instruction) -> BTreeSet<(u8, u8)> {
     let mut codes = BTreeSet::new();
     for first in explore(before, &[]).states {
-        for cc_a in first.permitted(a.op()).iter() {
+        for cc_a in first.permitted_of(&a).iter() {
             let mut after = first;
             if after.execute_as(a, cc_a).is_none() {
                 continue;
             }
             for second in explore(after, &[]).states {
-                codes.extend(second.permitted(b.op()).iter().map(|cc_b| (cc_a, cc_b)));
+                codes.extend(second.permitted_of(&b).iter().map(|cc_b| (cc_a, cc_b)));
             }
         }
     }

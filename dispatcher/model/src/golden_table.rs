@@ -3,8 +3,9 @@
 
 use crate::bits::{Actl, Fctl, Stctl};
 use crate::examples as e;
-use crate::explore::{DISABLE, ENABLE, PLAIN, QUIETLY_SUSPENDABLE, SUSPENDABLE};
+use crate::explore::{DISABLE, ENABLE, PATHLESS, PLAIN, QUIETLY_SUSPENDABLE, SUSPENDABLE};
 use crate::golden::{look, Golden, Look, Step};
+use crate::image::{Fields, Pmcw};
 use crate::progress::{Ending, HaltEnding, Progress};
 use crate::state::{Instruction, State};
 
@@ -38,6 +39,13 @@ const ALONE: Progress = Halt(HaltEnding::Alone);
 const ENDS: Progress = end(Ending::ChannelEndDeviceEnd, false);
 const SB: Instruction = Ssch(SUSPENDABLE);
 const SA: Instruction = Ssch(PLAIN);
+const NO_PATH: Instruction = Ssch(PATHLESS);
+/// Nothing left of a start but its interruption parameter; and a clear that overtook it.
+const AFTER_SA: State = State {
+    pmcw: Pmcw { fields: Fields { intparm: PLAIN.intparm, ..State::IDLE.pmcw.fields }, ..State::IDLE.pmcw },
+    ..State::IDLE
+};
+const CLEAR_OF_SA: State = State { fctl: C, actl: Actl::CLEAR_PENDING, ..AFTER_SA };
 
 const NORMAL: Look = look(S, NO_A, P_2_X).bytes(0x0C, 0);
 const CLEARED: Look = look(C, NO_A, X);
@@ -100,8 +108,18 @@ pub const GOLDEN: &[Golden] = &[
     g("initial status joins the ending status", "§5.9", e::active(SUSPENDABLE), &[
         Status(InitialStatus, look(S, SCHA_DEVA, I_X).z()),
         Joins(ENDS, look(S, NO_A, P_2_X.with(Stctl::INTERMEDIATE)).bytes(0x0C, 0).z()), Do(Hsch, 1), Withdraws(Tsch, 0), Shows(NOTHING)]),
+    // Paths
+    g("a start that selects no path", "§2.1, §8.22", State::IDLE, &[Do(NO_PATH, 3), Is(State::IDLE), Do(SA, 0), Owner(Some(1))]),
+    g("no path comes before status pending", "§2.1", e::STATUS_PENDING, &[Do(NO_PATH, 3), Do(SA, 1), Is(e::STATUS_PENDING)]),
+    g("no path comes before a function in progress", "§2.1", e::HALT_PENDING, &[Do(NO_PATH, 3), Do(SA, 2), Is(e::HALT_PENDING)]),
+    g("the path last used", "§3.3", State::IDLE, &[
+        Do(SA, 0), Is(e::start_pending(PLAIN)), Quiet(IssueStart), Is(e::active(PLAIN)), Do(Csch, 0), Is(e::used(CLEAR_OF_SA)), Status(Clear, CLEARED)]),
+    g("a start that was halted before it was issued used no path", "§3.3", e::start_pending(PLAIN), &[
+        Do(Hsch, 0), Status(ALONE, HALTED_START), Withdraws(Tsch, 0), Is(AFTER_SA)]),
+    g("a start that no path led to used none", "§3.3", e::start_pending(PLAIN), &[
+        Status(DeferredCc3, look(S, SP, A_X).deferred(3, true)), Withdraws(Tsch, 0), Is(State { pmcw: Pmcw { pnom: 0x80, ..AFTER_SA.pmcw }, ..AFTER_SA })]),
     // Halt, clear, cancel, resume
-    g("halt of an idle subchannel", "§8.26", State::IDLE, &[Do(Hsch, 0), Status(ALONE, HALTED), Withdraws(Tsch, 0), Is(State::IDLE)]),
+    g("halt of an idle subchannel", "§8.26", State::IDLE, &[Do(Hsch, 0), Status(ALONE, HALTED), Withdraws(Tsch, 0), Is(e::used(State::IDLE))]),
     g("halt before the start is issued", "§8.27", e::start_pending(PLAIN), &[
         Do(Hsch, 0), Status(ALONE, HALTED_START.intparm(0x11)), Withdraws(Tsch, 0), Shows(NOTHING)]),
     g("halt of a running program", "§8.28", e::active(PLAIN), &[Do(Hsch, 0), Status(ALONE, HALTED_START), Withdraws(Tsch, 0), Shows(NOTHING)]),
@@ -118,12 +136,12 @@ pub const GOLDEN: &[Golden] = &[
         Withdraws(Hsch, 0), Do(Tsch, 1), Status(ALONE, HALTED_START), Withdraws(Tsch, 0), Shows(NOTHING)]),
     g("clear of a running program", "§8.32", e::active(PLAIN), &[Do(Csch, 0), Status(Clear, CLEARED), Stores(Tsch, 0, CLEARED), Do(Tsch, 1)]),
     g("clear discards pending status", "§8.33", e::STATUS_PENDING, &[Withdraws(Csch, 0), Do(Tsch, 1), Status(Clear, CLEARED)]),
-    g("clear, clear", "§8.34", State::IDLE, &[Do(Csch, 0), Do(Csch, 0), Status(Clear, CLEARED), Withdraws(Tsch, 0), Is(State::IDLE)]),
+    g("clear, clear", "§8.34", State::IDLE, &[Do(Csch, 0), Do(Csch, 0), Status(Clear, CLEARED), Withdraws(Tsch, 0), Is(e::used(State::IDLE))]),
     g("clear after a clear was performed", "§4.2", State::IDLE, &[Do(Csch, 0), Status(Clear, CLEARED), Withdraws(Csch, 0), Status(Clear, CLEARED)]),
     g("clear, start without TSCH", "§8.35", State::IDLE, &[Do(Csch, 0), Do(SA, 2), Status(Clear, CLEARED), Do(SA, 1), Withdraws(Tsch, 0), Do(SA, 0)]),
     g("masks after clear", "§8.36", State::IDLE, &[
         Do(Msch(ENABLE), 0), Do(SA, 0), Status(DeferredCc3, look(S, SP, A_X).deferred(3, true)), Withdraws(Csch, 0), Status(Clear, CLEARED), Withdraws(Tsch, 0),
-        Is(State { pmcw: crate::Pmcw { fields: crate::Fields { intparm: 0x11, pom: 0xFF, ..ENABLE }, pnom: 0 }, ..State::IDLE })]),
+        Is(State { pmcw: Pmcw { fields: Fields { intparm: 0x11, pom: 0xFF, ..ENABLE }, pnom: 0, lpum: 0x80 }, ..State::IDLE })]),
     g("cancel of an idle subchannel", "§8.37", State::IDLE, &[Do(Xsch, 2), Is(State::IDLE)]),
     g("cancel while status is pending", "§8.37", e::STATUS_PENDING, &[Do(Xsch, 1), Is(e::STATUS_PENDING)]),
     g("cancel before the start is issued", "§8.37", e::start_pending(PLAIN), &[Do(Xsch, 0), Shows(NOTHING), Do(Tsch, 1), Do(SB, 0), Owner(Some(2))]),
@@ -162,7 +180,7 @@ pub const GOLDEN: &[Golden] = &[
     g("the condition code comes before the status", "§8.52", State::IDLE, &[
         Do(SA, 0), Shows(look(S, SP, NO_X)), Do(Hsch, 0), Shows(look(S_H, SP.with(Actl::HALT_PENDING), NO_X)), Status(ALONE, HALTED_START)]),
     // Unsolicited status
-    g("attention", "§8.69", State::IDLE, &[Status(Attention, look(NO_F, NO_A, A_X).bytes(0x80, 0)), Do(SA, 1), Withdraws(Tsch, 0), Is(State::IDLE)]),
+    g("attention", "§8.69", State::IDLE, &[Status(Attention, look(NO_F, NO_A, A_X).bytes(0x80, 0)), Do(SA, 1), Withdraws(Tsch, 0), Is(e::used(State::IDLE))]),
     g("attention while disabled", "§8.69", State::DISABLED, &[Drops(Attention), Is(State::DISABLED)]),
     g("attention while status is pending", "§3.5", e::STATUS_PENDING, &[
         Quiet(Attention), Shows(NORMAL), Withdraws(Tsch, 0), Status(PresentStacked, look(NO_F, NO_A, A_X).bytes(0x80, 0))]),

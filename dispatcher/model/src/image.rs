@@ -64,13 +64,18 @@ pub struct Fields {
     pub other: u32,
 }
 
-/// The PMCW: the modifiable fields and the one mask that functions change on their own.
+/// PAM: the paths that are available (§1.6: one). No instruction changes it.
+pub const AVAILABLE_PATHS: u8 = 0x80;
+
+/// The PMCW: the modifiable fields and the two masks that functions change on their own.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default, Debug)]
 pub struct Pmcw {
     /// What MODIFY SUBCHANNEL may change; START SUBCHANNEL changes the interruption parameter as well.
     pub fields: Fields,
     /// Path-not-operational mask.
     pub pnom: u8,
+    /// Last-path-used mask.
+    pub lpum: u8,
 }
 
 /// The SCSW without CCW address and residual count, which belong to the channel program and not to the state machine.

@@ -49,11 +49,15 @@
 //! 14. The clear function sets PNOM, POM and N when it is performed; CSCH drops the old status and its interruption at once.
 //! 15. After a TSCH with condition code 0, CC, Z and the status bytes are zero, and so are the ORB bits without a start function. A
 //!     program may not look at them then: compare [`Scsw::meaningful`] images.
+//! 16. SSCH whose ORB.LPM selects no path of PAM: condition code 3 at once, before 1 and 2; the PMCW's own LPM and POM have no say in it (§2.1:
+//!     model dependent; the other way is 0 and a deferred 3).
+//! 17. LPUM is the available path once the device was told something over it or has told something: an issued start, a clear, a halt of anything
+//!     but an unissued start, a refusal with status, unsolicited status. A refusal for want of a path makes it 0. §3.3 speaks of the clear only.
 //!
 //! # What it leaves out
 //!
 //! Operands and program interruptions, TPI and the order of interruptions, the channel program (CCW address, residual count, extended status,
-//! L and E of the SCSW), path selection and LPUM, measurement, more than one unsolicited status, resume refused by the device.
+//! L and E of the SCSW), more than one path, measurement, more than one unsolicited status, resume refused by the device.
 //!
 //! # Example
 //!
@@ -83,10 +87,12 @@ mod state;
 
 pub use bits::{Actl, Fctl, Stctl};
 pub use effects::{tsch_row, Effect, TschEffect, TschRow, EFFECTS, HSCH_RESETS_INTERMEDIATE, TSCH_EFFECTS};
-pub use explore::{explore, legal_pair_codes, Explored, ALPHABET, DISABLE, ENABLE, PLAIN, QUIETLY_SUSPENDABLE, SUSPENDABLE};
+pub use explore::{
+    explore, legal_pair_codes, Explored, ALPHABET, DISABLE, ENABLE, PATHLESS, PLAIN, QUIETLY_SUSPENDABLE, SUSPENDABLE,
+};
 pub use golden::{look, Golden, Look, Step};
 pub use golden_table::GOLDEN;
-pub use image::{Fields, OrbEcho, Pmcw, Schib, Scsw};
+pub use image::{Fields, OrbEcho, Pmcw, Schib, Scsw, AVAILABLE_PATHS};
 pub use matrix::{CcSet, Cell, Line, Row, MATRIX};
 pub use pairs::{fold_pair, Before, Outcome};
 pub use progress::{Delivery, Doing, Ending, Events, HaltEnding, Progress, Stored};

@@ -2,7 +2,8 @@
 //! The condition-code matrix of reference §2.2, cell by cell.
 
 use crate::bits::{Actl, Fctl, Stctl};
-use crate::state::{Op, State};
+use crate::image::AVAILABLE_PATHS;
+use crate::state::{Instruction, Op, State};
 
 /// The rows of §2.2, in its order. The last one is not in the reference; see [`MATRIX`].
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -131,6 +132,14 @@ impl CcSet {
     }
 }
 
+/// §2.1: SSCH is "not operational" as well when the paths of the ORB's mask are none of the available ones (choice 16).
+const fn selects_no_path(instruction: &Instruction) -> bool {
+    match instruction {
+        Instruction::Ssch(start) => start.lpm & AVAILABLE_PATHS == 0,
+        _ => false,
+    }
+}
+
 impl State {
     /// The row of §2.2 that this state stands in.
     #[must_use]
@@ -209,6 +218,26 @@ impl State {
             Cell::Cc(cc) => CcSet::of(&[cc]),
             Cell::Either(a, b) => CcSet::of(&[a, b]),
             Cell::R => CcSet::of(&[self.r()]),
+        }
+    }
+
+    /// The condition code of an instruction with its operand.
+    #[must_use]
+    pub fn cc_of(&self, instruction: &Instruction) -> u8 {
+        if selects_no_path(instruction) {
+            3
+        } else {
+            self.cc(instruction.op())
+        }
+    }
+
+    /// Every condition code that the reference permits for an instruction with its operand.
+    #[must_use]
+    pub fn permitted_of(&self, instruction: &Instruction) -> CcSet {
+        if selects_no_path(instruction) {
+            CcSet::of(&[3])
+        } else {
+            self.permitted(instruction.op())
         }
     }
 

@@ -3,7 +3,7 @@
 //! (reference §3.1 to §3.5, §5.7 to §5.9).
 
 use crate::bits::{device_status as d, subchannel_status as c, Actl, Fctl, Stctl};
-use crate::image::Scsw;
+use crate::image::{Scsw, AVAILABLE_PATHS};
 use crate::state::{Instruction, State};
 
 /// How a program that was not stopped ends (§3.3).
@@ -247,6 +247,7 @@ impl State {
             Progress::IssueStart => {
                 self.become_active(Actl::START_PENDING);
                 self.initial_status_due = self.orb.initial_status;
+                self.pmcw.lpum = AVAILABLE_PATHS;
                 Events::default()
             }
             Progress::Resume => {
@@ -264,12 +265,14 @@ impl State {
                 };
                 self.actl = self.actl.without(Actl::DEVICE_ACTIVE);
                 self.deferred_cc = 1;
+                self.pmcw.lpum = AVAILABLE_PATHS;
                 self.store(Stctl::ALERT, blocking, 0)
             }
             Progress::DeferredCc3 => {
                 self.deferred_cc = 3;
                 self.n = true;
                 self.pmcw.pnom = self.pmcw.fields.lpm;
+                self.pmcw.lpum = 0;
                 self.store(Stctl::ALERT, 0, 0)
             }
             Progress::Halt(ending) => self.perform_halt(ending),
@@ -277,6 +280,7 @@ impl State {
                 self.actl = self.actl.without(Actl::CLEAR_PENDING);
                 self.n = false;
                 self.pmcw.pnom = 0;
+                self.pmcw.lpum = AVAILABLE_PATHS;
                 self.pmcw.fields.pom = 0xFF;
                 self.stacked = false;
                 self.store(Stctl::NONE, 0, 0)
@@ -298,6 +302,7 @@ impl State {
                 if self.stacked {
                     return Events::default();
                 }
+                self.pmcw.lpum = AVAILABLE_PATHS;
                 self.store(Stctl::ALERT, d::ATTENTION, 0)
             }
         }
@@ -355,6 +360,9 @@ impl State {
             self.device_owner = self.device_owner.or(self.owner);
         } else {
             self.actl = self.actl.without(Actl::DEVICE_ACTIVE);
+        }
+        if !self.actl.has(Actl::START_PENDING) {
+            self.pmcw.lpum = AVAILABLE_PATHS;
         }
         // SUSP stays until TEST SUBCHANNEL (§3.2).
         self.actl = self

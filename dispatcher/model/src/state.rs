@@ -79,6 +79,8 @@ pub struct Start {
     pub intparm: u32,
     /// The ORB bits that the SCSW shows.
     pub orb: OrbEcho,
+    /// Logical-path mask of the ORB.
+    pub lpm: u8,
 }
 
 /// An instruction with its operand.
@@ -150,7 +152,7 @@ impl State {
     pub const DISABLED: Self = Self {
         provided: true,
         valid: true,
-        pmcw: Pmcw { fields: Fields { intparm: 0, isc: 0, enabled: false, lpm: 0x80, pom: 0xFF, other: 0 }, pnom: 0 },
+        pmcw: Pmcw { fields: Fields { intparm: 0, isc: 0, enabled: false, lpm: 0x80, pom: 0xFF, other: 0 }, pnom: 0, lpum: 0 },
         fctl: Fctl::NONE,
         actl: Actl::NONE,
         stctl: Stctl::NONE,
@@ -168,8 +170,10 @@ impl State {
     };
 
     /// Enabled, with nothing going on.
-    pub const IDLE: Self =
-        Self { pmcw: Pmcw { fields: Fields { enabled: true, ..Self::DISABLED.pmcw.fields }, pnom: 0 }, ..Self::DISABLED };
+    pub const IDLE: Self = Self {
+        pmcw: Pmcw { fields: Fields { enabled: true, ..Self::DISABLED.pmcw.fields }, pnom: 0, lpum: 0 },
+        ..Self::DISABLED
+    };
 
     /// The status word as it would be stored now.
     #[must_use]
@@ -189,14 +193,14 @@ impl State {
 
     /// Executes one instruction.
     pub fn execute(&mut self, instruction: Instruction) -> Response {
-        let cc = self.cc(instruction.op());
+        let cc = self.cc_of(&instruction);
         self.carry_out(instruction, cc)
     }
 
     /// Executes one instruction with a condition code that somebody else has chosen, so that a model can follow an
     /// implementation through a cell with two legal outcomes. `None`, and no change, if the reference does not permit that code.
     pub fn execute_as(&mut self, instruction: Instruction, cc: u8) -> Option<Response> {
-        self.permitted(instruction.op()).contains(cc).then(|| self.carry_out(instruction, cc))
+        self.permitted_of(&instruction).contains(cc).then(|| self.carry_out(instruction, cc))
     }
 
     fn carry_out(&mut self, instruction: Instruction, cc: u8) -> Response {

@@ -4,7 +4,7 @@
 use fctl_model::{explore, Actl, Doing, Fctl, Instruction, OrbEcho, Progress, State, Stctl, ALPHABET, DISABLE};
 
 /// A change of the model that changes this number is a change of behaviour: say which in the commit.
-const REACHABLE: usize = 1794;
+const REACHABLE: usize = 2001;
 
 #[test]
 fn the_count_is_known_and_the_order_is_always_the_same() {

@@ -75,7 +75,8 @@ impl Subchannel {
     /// [`accept`](Self::accept) for a start. True if it is pending now.
     #[inline]
     pub fn accept_start<R: Answers>(&mut self, orb: &Orb, owed: Owed, answers: &mut R) -> bool {
-        let cc = if !self.operational || self.stuck {
+        // Not operational, stuck, or no path: a start whose mask selects none of the available ones is refused at once (docs/decisions.md).
+        let cc = if orb.lpm() & self.start_paths == 0 {
             3
         } else if self.has(X) {
             1

@@ -102,6 +102,7 @@ impl Subchannel {
             Function::Start => {
                 self.word0 = (self.word0 & !SP) | SCHA | DEVA;
                 self.start_issued = true;
+                self.lpum = THE_PATH;
                 self.phase = Phase::Running;
             }
             Function::Resume => {

@@ -83,6 +83,8 @@ const EXTENDED: u32 = 0x0002_0000;
 const ZERO_CONDITION: u32 = 0x0004_0000;
 const PATH_NOT_OPERATIONAL: u32 = 0x0001_0000;
 const DEFERRED_CC: u32 = 0x0300_0000;
+/// LPUM of what went over the one path that there is.
+const THE_PATH: u8 = 0x80;
 
 /// One subchannel's state. What a start needs comes first, so that it lies in two cache lines.
 #[derive(Clone, Debug)]
@@ -95,12 +97,14 @@ pub struct Subchannel {
     operational: bool,
     /// The start in `start` was issued to the device.
     start_issued: bool,
-    /// What the device stores on does not answer: no start is accepted.
-    stuck: bool,
     /// Held mode: the guest was told that the status which is pending now is pending. One interruption, whatever joins it.
     told: bool,
     /// PMCW path-not-operational mask: here, because each start resets it.
     pnom: u8,
+    /// PMCW last-path-used mask: here, because each start sets it.
+    lpum: u8,
+    /// The paths that a start may take (PMCW.PAM); none while no start is accepted at all, so that one test of the ORB's mask answers both.
+    start_paths: u8,
     /// Unsolicited status that found the subchannel busy.
     stacked: Option<crate::device::Status>,
     ccw_address: u32,
@@ -115,6 +119,8 @@ pub struct Subchannel {
     /// Tag of the start whose device end is still to come.
     secondary_tag: u64,
     sense: Option<Sense>,
+    /// What the device stores on does not answer: no start is accepted.
+    stuck: bool,
     schib: Schib,
 }
 
@@ -131,9 +137,10 @@ impl Subchannel {
             mode,
             operational: false,
             start_issued: false,
-            stuck: false,
             told: false,
             pnom: 0,
+            lpum: 0,
+            start_paths: 0,
             ccw_address: 0,
             status: 0,
             orb: Orb::default(),
@@ -145,6 +152,7 @@ impl Subchannel {
             secondary_tag: 0,
             stacked: None,
             sense: None,
+            stuck: false,
             schib,
         };
         subchannel.refresh_operational();
@@ -153,6 +161,11 @@ impl Subchannel {
 
     fn refresh_operational(&mut self) {
         self.operational = self.schib.pmcw.is_valid() && self.schib.pmcw.is_enabled();
+        self.refresh_start_paths();
+    }
+
+    fn refresh_start_paths(&mut self) {
+        self.start_paths = if self.operational && !self.stuck { self.schib.pmcw.pam } else { 0 };
     }
 
     #[inline(always)]
@@ -171,6 +184,7 @@ impl Subchannel {
         let mut schib = self.schib;
         schib.pmcw.set_intparm(self.intparm);
         schib.pmcw.pnom = self.pnom;
+        schib.pmcw.lpum = self.lpum;
         schib.scsw = self.scsw();
         schib
     }
@@ -201,6 +215,7 @@ impl Subchannel {
     /// Says whether what the device stores on answers. While it does not, new starts get condition code 3.
     pub fn set_stuck(&mut self, stuck: bool) {
         self.stuck = stuck;
+        self.refresh_start_paths();
     }
 
     /// True if the program asked for sense to be put into the status (PMCW.S).

@@ -13,10 +13,13 @@ impl Subchannel {
         }
         self.stop(answers);
         self.operational = false;
+        self.refresh_start_paths();
     }
 
     /// Ends a reset when the device has nothing to answer any more. Enabled or not, as it was at attachment.
     pub fn end_reset(&mut self, enabled: bool) {
-        *self = Self { stuck: self.stuck, ..Self::new(self.schib.pmcw.devno(), enabled, self.mode) };
+        let stuck = self.stuck;
+        *self = Self::new(self.schib.pmcw.devno(), enabled, self.mode);
+        self.set_stuck(stuck);
     }
 }

@@ -7,7 +7,6 @@ use fctl_ringabi::arch::{DeviceStatus, Ecw, Erw, Esw, SubchannelStatus};
 use fctl_ringabi::{CompletionFlags, CompletionKind, DescriptorFlags, Disposition, Extension, Operation};
 
 const PCI: u32 = (SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION.bits() as u32) << 16;
-const LPUM: u8 = 0x80;
 
 /// SCSW word 2 of a status.
 const fn word2(status: &Status) -> u32 {
@@ -105,6 +104,10 @@ impl Subchannel {
     }
 
     pub(super) fn halted<R: Answers>(&mut self, status: &Status, device_active: bool, answers: &mut R) {
+        if self.phase == Phase::Halting {
+            // The device was signalled; a start that was never issued needs no path to be halted.
+            self.lpum = THE_PATH;
+        }
         self.phase = if device_active { Phase::AwaitingDeviceEnd } else { Phase::Idle };
         // If a clear has taken the halt over, its own answer follows.
         let Some(halt) = self.halt.take() else { return };
@@ -142,6 +145,7 @@ impl Subchannel {
         let issued = core::mem::replace(&mut self.start_issued, false);
         self.stacked = None;
         self.pnom = 0;
+        self.lpum = THE_PATH;
         self.schib.pmcw.pom = 0xFF;
         if let Some(start) = self.start.take() {
             self.absorbed(start, Disposition::AbsorbedByClear, issued, answers);
@@ -235,6 +239,7 @@ impl Subchannel {
             return;
         }
         self.word0 = 0;
+        self.lpum = THE_PATH;
         self.pend(A);
         self.ccw_address = 0;
         self.status = word2(status);
@@ -258,6 +263,9 @@ impl Subchannel {
         if deferred_cc == 3 {
             self.word0 |= PATH_NOT_OPERATIONAL;
             self.pnom = self.schib.pmcw.lpm;
+            self.lpum = 0;
+        } else {
+            self.lpum = THE_PATH;
         }
         self.ccw_address = status.ccw_address;
         self.status = word2(status);
@@ -339,8 +347,8 @@ impl Subchannel {
         answer.scsw = self.scsw();
         if self.has(A) {
             let (esw, ecw) = match &self.sense {
-                Some(sense) if self.has(EXTENDED) => (Esw::format1(LPUM).with_erw(Erw::concurrent_sense(32)), Ecw(*sense)),
-                _ => (Esw::format1(LPUM), Ecw::default()),
+                Some(sense) if self.has(EXTENDED) => (Esw::format1(self.lpum).with_erw(Erw::concurrent_sense(32)), Ecw(*sense)),
+                _ => (Esw::format1(self.lpum), Ecw::default()),
             };
             answer.extension = Some(Extension::Irb { esw, ecw });
         }

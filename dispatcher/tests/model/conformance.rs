@@ -65,6 +65,14 @@ impl Machine {
         (cc, last.scsw.to_words())
     }
 
+    /// In the extended status of what was stored last.
+    fn lpum_of_the_status(&self) -> u8 {
+        match self.log.0.last().unwrap().extension {
+            Some(Extension::Irb { esw, .. }) => esw.lpum(),
+            other => panic!("{other:?} is no extended status"),
+        }
+    }
+
     fn stsch(&mut self) -> Schib {
         assert_eq!(self.execute(Operation::Store, Instruction::Store).cc, 0);
         match self.log.0.last().unwrap().extension {
@@ -346,6 +354,75 @@ fn item_22_no_path_is_a_deferred_condition_code_3() {
     assert_eq!(machine.ssch(&orb(0x12)), 0);
     let schib = machine.stsch();
     assert_eq!((schib.pmcw.pnom, schib.scsw.to_words()[0]), (0, 0x0080_4400), "the next start begins anew");
+}
+
+#[test]
+fn item_22_a_start_that_selects_no_available_path_is_refused_at_once() {
+    for mask in [0, 0x7F, 0x01] {
+        let mut machine = idle();
+        let before = machine.stsch();
+        assert_eq!((machine.ssch(&orb(0x12).with_lpm(mask)), machine.issue()), (3, None), "{mask:02X}");
+        assert_eq!(machine.stsch(), before, "nothing is changed: neither interruption parameter nor status");
+        assert_eq!(machine.tsch().0, 1, "and nothing is pending");
+        assert_eq!(machine.ssch(&orb(0x12)), 0);
+        // It is not operational for this start: that comes before a function in progress and before pending status.
+        assert_eq!((machine.ssch(&orb(0x13)), machine.ssch(&orb(0x13).with_lpm(mask))), (2, 3));
+        let mut machine = status_pending();
+        assert_eq!((machine.ssch(&orb(0x13)), machine.ssch(&orb(0x13).with_lpm(mask)), machine.tsch().0), (1, 3, 0));
+    }
+    for mask in [0x80, 0xFF, 0x81] {
+        assert_eq!(idle().ssch(&orb(0x12).with_lpm(mask)), 0, "{mask:02X}");
+    }
+    // The ORB brings its own mask; what MODIFY SUBCHANNEL put into the PMCW's has no say.
+    let mut machine = idle();
+    let mut schib = machine.stsch();
+    (schib.pmcw.lpm, schib.pmcw.pom, schib.pmcw.pam) = (0, 0, 0);
+    assert_eq!((machine.msch(&schib), machine.ssch(&orb(0x12))), (0, 0));
+    // Disabled, no mask helps; enabled again, it does.
+    let mut machine = idle();
+    let mut schib = machine.stsch();
+    schib.pmcw.set_flags(schib.pmcw.flags() - PmcwFlags::ENABLED);
+    assert_eq!((machine.msch(&schib), machine.ssch(&orb(0x12).with_lpm(0xFF))), (0, 3));
+    schib.pmcw.set_flags(schib.pmcw.flags() | PmcwFlags::ENABLED);
+    assert_eq!((machine.msch(&schib), machine.ssch(&orb(0x12).with_lpm(0xFF))), (0, 0));
+}
+
+/// Reference §3.3: LPUM is the path over which the device was last spoken with.
+#[test]
+fn the_path_last_used() {
+    let mut machine = start_pending();
+    assert_eq!(machine.stsch().pmcw.lpum, 0, "accepting needs no path");
+    machine.issue();
+    assert_eq!(machine.stsch().pmcw.lpum, 0x80);
+    // In the status as well.
+    machine.end(CE | DE | DeviceStatus::UNIT_CHECK, SubchannelStatus::empty());
+    assert_eq!(machine.tsch().0, 0);
+    assert_eq!(machine.lpum_of_the_status(), 0x80);
+    // A start to which no path led used none, and its status says so.
+    machine.ssch(&orb(0x12));
+    machine.issue();
+    machine.event(DeviceEvent::Refused { deferred_cc: 3, status: Status::default() });
+    assert_eq!((machine.stsch().pmcw.lpum, machine.tsch().0), (0, 0));
+    assert_eq!(machine.lpum_of_the_status(), 0);
+    // A halt of a start that was never issued needs none; one that signals the device does, and so does a clear.
+    machine.ssch(&orb(0x12));
+    machine.hsch();
+    machine.issue();
+    assert_eq!((machine.stsch().pmcw.lpum, machine.tsch().0), (0, 0));
+    machine.hsch();
+    machine.issue();
+    machine.event(DeviceEvent::Halted(Status::default()));
+    assert_eq!(machine.stsch().pmcw.lpum, 0x80);
+    let mut machine = idle();
+    machine.csch();
+    assert_eq!(machine.stsch().pmcw.lpum, 0);
+    machine.issue();
+    machine.event(DeviceEvent::Cleared);
+    assert_eq!(machine.stsch().pmcw.lpum, 0x80);
+    // So does status that nobody asked for.
+    let mut machine = idle();
+    machine.event(DeviceEvent::Unsolicited(Status { device: DeviceStatus::ATTENTION, ..Status::default() }));
+    assert_eq!((machine.tsch().0, machine.lpum_of_the_status(), machine.stsch().pmcw.lpum), (0, 0x80, 0x80));
 }
 
 #[test]

@@ -62,7 +62,7 @@ fn orb(start: &fctl_model::Start) -> Orb {
     control.set(OrbControl::ADDRESS_LIMIT, address_limit);
     control.set(OrbControl::SUPPRESS_SUSPENDED, suppress_suspended);
     let format = if format { arch::CcwFormat::One } else { arch::CcwFormat::Zero };
-    Orb::new(start.intparm, 0x1000).with_format(format).with_control(control).with_key(key)
+    Orb::new(start.intparm, 0x1000).with_format(format).with_control(control).with_key(key).with_lpm(start.lpm)
 }
 
 fn schib(fields: &fctl_model::Fields) -> Schib {
@@ -126,11 +126,12 @@ impl Pair {
         }
         let pmcw = &ours.pmcw;
         let (seen, fields) =
-            ((pmcw.intparm(), pmcw.isc(), pmcw.is_enabled(), pmcw.lpm, pmcw.pom, pmcw.pnom), &self.model.pmcw.fields);
-        let expected = (fields.intparm, fields.isc, fields.enabled, fields.lpm, fields.pom, self.model.pmcw.pnom);
+            ((pmcw.intparm(), pmcw.isc(), pmcw.is_enabled(), pmcw.lpm, pmcw.pom, pmcw.pnom, pmcw.lpum), &self.model.pmcw.fields);
+        let expected =
+            (fields.intparm, fields.isc, fields.enabled, fields.lpm, fields.pom, self.model.pmcw.pnom, self.model.pmcw.lpum);
         if seen != expected {
             return Err(format!(
-                "after {what:?} intparm, isc, enabled, lpm, pom, pnom are {seen:?}, the model says {expected:?}"
+                "after {what:?} intparm, isc, enabled, lpm, pom, pnom, lpum are {seen:?}, the model says {expected:?}"
             ));
         }
         Ok(())
@@ -179,7 +180,7 @@ impl Pair {
         let response = self
             .model
             .execute_as(instruction, cc)
-            .ok_or_else(|| format!("{op:?} got condition code {cc}, the model says {}", self.model.cc(op)))?;
+            .ok_or_else(|| format!("{op:?} got condition code {cc}, the model says {}", self.model.cc_of(&instruction)))?;
         let last = log.0.last().ok_or("no answer")?;
         match response.image {
             Some(Image::Irb(scsw)) => {

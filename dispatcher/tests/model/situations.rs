@@ -61,7 +61,7 @@ pub struct Seen {
 }
 
 pub fn start(intparm: u32, suspend: bool) -> Instruction {
-    Instruction::Ssch(Start { id: intparm, intparm, orb: OrbEcho { suspend, format: true, ..OrbEcho::ZERO } })
+    Instruction::Ssch(Start { id: intparm, intparm, orb: OrbEcho { suspend, format: true, ..OrbEcho::ZERO }, lpm: 0x80 })
 }
 
 fn instruction(op: Op, intparm: u32, suspend: bool) -> Instruction {

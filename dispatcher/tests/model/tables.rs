@@ -8,7 +8,7 @@ use super::or_word::{EXAMPLES, WRONG};
 use super::situations::{outcome, run, Before, BEFORES, OPS};
 use fctl_dispatcher::subchannel::StatusMode;
 use fctl_model::pairs::Code;
-use fctl_model::{fold_pair, Actl, Fctl, Instruction, Op, Outcome, Progress, Stctl, ALPHABET};
+use fctl_model::{fold_pair, Actl, Fctl, Instruction, Op, Outcome, Progress, Stctl, ALPHABET, PATHLESS};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -117,7 +117,8 @@ fn walk() -> (Edges, Codes) {
                 edges.entry((from, to)).or_default().insert(label);
             }
         };
-        for instruction in ALPHABET {
+        // A start that selects no path is condition code 3 everywhere: told in words.
+        for instruction in ALPHABET.into_iter().filter(|&one| one != Instruction::Ssch(PATHLESS)) {
             let mut next = pair.clone();
             let cc = next.execute(instruction).unwrap();
             codes.entry((from, instruction.op() as usize)).or_default().insert(cc);

@@ -372,14 +372,19 @@ impl Follow {
                 Some(Extension::Irb { esw, ecw }) => esw.erw().has_concurrent_sense().then_some(ecw.0),
                 _ => None,
             };
+            if let Some(Extension::Irb { esw, .. }) = extension {
+                let lpum = self.model.pmcw.lpum;
+                ensure!(esw.lpum() == lpum, "the path last used is {:#x}, should be {lpum:#x}", esw.lpum());
+            }
             let expected = self.sense.filter(|_| scsw.stctl.has(Stctl::ALERT));
             ensure!(sense == expected, "concurrent sense is {sense:?}, should be {expected:?}");
         }
         if let Some(schib) = &expect.schib {
             seen.counts.schibs += 1;
             let Some(Extension::Schib(stored)) = extension else { return Err("STSCH stored nothing".into()) };
-            let told = (image::scsw(&stored.scsw), image::fields(stored), stored.pmcw.pnom, stored.pmcw.is_valid());
-            let expected = (schib.scsw.meaningful(), schib.pmcw.fields, schib.pmcw.pnom, schib.valid);
+            let told =
+                (image::scsw(&stored.scsw), image::fields(stored), (stored.pmcw.pnom, stored.pmcw.lpum), stored.pmcw.is_valid());
+            let expected = (schib.scsw.meaningful(), schib.pmcw.fields, (schib.pmcw.pnom, schib.pmcw.lpum), schib.valid);
             ensure!(told == expected, "STSCH stored {told:?}, should be {expected:?}");
         }
         Ok(())

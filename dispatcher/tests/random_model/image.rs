@@ -65,7 +65,9 @@ pub fn orb(rng: &mut Rng, cpa: u32, any_format: bool) -> Orb {
     ];
     let [a, b, ..] = rng.next().to_le_bytes();
     let intparm = u32::try_from(rng.next() >> 32).unwrap();
-    let mut orb = Orb::new(intparm, cpa).with_key(a & 0xF).with_lpm(b);
+    // One start in twenty or so selects no path that there is.
+    let lpm = if rng.percent(90) { b | 0x80 } else { b };
+    let mut orb = Orb::new(intparm, cpa).with_key(a & 0xF).with_lpm(lpm);
     for flag in FLAGS {
         if rng.percent(40) {
             orb = orb.with_control(flag);

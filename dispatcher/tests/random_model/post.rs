@@ -104,7 +104,8 @@ impl World {
                 } else {
                     Descriptor::start(subsystem, &orb, 0)
                 };
-                let start = Start { id: u32::try_from(tag).unwrap(), intparm: orb.intparm(), orb: image::echo(&orb) };
+                let start =
+                    Start { id: u32::try_from(tag).unwrap(), intparm: orb.intparm(), orb: image::echo(&orb), lpm: orb.lpm() };
                 (descriptor, Instruction::Ssch(start))
             }
             Operation::Modify => {
