@@ -61,7 +61,7 @@ fn item_74_commands_out_of_order_are_rejected() {
 fn item_66_sense_is_taken_once_by_either_way() {
     let (mut disk, _file) = fba(8);
     disk.run_program(&[ccw(0x9F, SLI, 1, 0)]);
-    assert_eq!(disk.device.take_sense().map(|sense| (sense[0], sense[1])), Some(REJECT));
+    assert_eq!(disk.device.take_sense().map(|sense| (sense.bytes()[0], sense.bytes()[1])), Some(REJECT));
     assert_eq!(disk.device.take_sense(), None);
     disk.run_program(&[ccw(0x9F, SLI, 1, 0)]);
     disk.run_program(&[ccw(0x03, 0, 0, 0)]);

@@ -186,6 +186,7 @@ fn sense_comes_with_the_status_when_the_program_asked_for_it() {
     assert!(completion.scsw.device_status().contains(DeviceStatus::UNIT_CHECK));
     let Some(Extension::Irb { esw, ecw }) = extension else { panic!("no ESW and ECW") };
     assert!(esw.erw().has_concurrent_sense());
+    assert_eq!(esw.erw().sense_count(), 24, "as many as the sense command of an FBA device has");
     assert_eq!(ecw.0[0] & 0x80, 0x80, "command reject: the extent is beyond the volume");
 }
 

@@ -79,7 +79,7 @@ fn host_errors_are_equipment_checks() {
         disk.engine.injected.extend([None, Some(Err(error))]);
         // The first piece is counted, the second is not.
         assert_status(disk.finish(), CHECKED, NONE, 2, 2048);
-        assert_eq!(disk.device.take_sense().map(|sense| sense[0]), Some(0x10));
+        assert_eq!(disk.device.take_sense().map(|sense| sense.bytes()[0]), Some(0x10));
     }
     let (mut disk, file) = reading();
     file.as_file().set_len(2048).unwrap();

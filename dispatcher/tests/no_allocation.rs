@@ -244,7 +244,7 @@ impl SubchannelDevice for Varied {
     }
 
     fn take_sense(&mut self) -> Option<Sense> {
-        Some([0x80; 32])
+        Some(Sense::new(&[0x80; 24]))
     }
 }
 

@@ -32,8 +32,34 @@ bitflags! {
     }
 }
 
-/// Sense bytes, as a unit check leaves them.
-pub type Sense = [u8; 32];
+/// Sense bytes, as a unit check leaves them: as many as the device has, 32 at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sense {
+    bytes: [u8; 32],
+    count: u8,
+}
+
+impl Sense {
+    /// These bytes; more than 32 do not fit and are left out.
+    pub fn new(bytes: &[u8]) -> Self {
+        let mut sense = Self { bytes: [0; 32], count: 0 };
+        for (to, from) in sense.bytes.iter_mut().zip(bytes) {
+            *to = *from;
+            sense.count += 1;
+        }
+        sense
+    }
+
+    /// The bytes that there are.
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.count)).unwrap_or_default()
+    }
+
+    /// How many, as the extended-report word counts them.
+    pub const fn count(&self) -> u8 {
+        self.count
+    }
+}
 
 /// Status that a device presents: what goes into the SCSW.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -347,7 +347,9 @@ impl Subchannel {
         answer.scsw = self.scsw();
         if self.has(A) {
             let (esw, ecw) = match &self.sense {
-                Some(sense) if self.has(EXTENDED) => (Esw::format1(self.lpum).with_erw(Erw::concurrent_sense(32)), Ecw(*sense)),
+                Some(sense) if self.has(EXTENDED) => {
+                    (Esw::format1(self.lpum).with_erw(Erw::concurrent_sense(sense.count())), Ecw::from_sense(sense.bytes()))
+                }
                 _ => (Esw::format1(self.lpum), Ecw::default()),
             };
             answer.extension = Some(Extension::Irb { esw, ecw });

@@ -161,7 +161,7 @@ impl SubchannelDevice for Scripted {
     }
 
     fn take_sense(&mut self) -> Option<Sense> {
-        Some([0x5A; 32])
+        Some(Sense::new(&[0x5A; 24]))
     }
 }
 

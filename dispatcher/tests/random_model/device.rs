@@ -298,6 +298,8 @@ impl SubchannelDevice for Scripted {
     }
 
     fn take_sense(&mut self) -> Option<Sense> {
-        Some([self.checks; 32])
+        // Any number of bytes that a device may have.
+        let count = 1 + usize::from(self.checks % 32);
+        Some(Sense::new(&vec![self.checks; count]))
     }
 }

@@ -369,7 +369,10 @@ impl Follow {
                 ensure!(!checks.is_empty() || found.scsw.residual() == ended.residual, "residual of {ended:?} in {found:?}");
             }
             let sense = match extension {
-                Some(Extension::Irb { esw, ecw }) => esw.erw().has_concurrent_sense().then_some(ecw.0),
+                Some(Extension::Irb { esw, ecw }) => esw
+                    .erw()
+                    .has_concurrent_sense()
+                    .then(|| Sense::new(ecw.0.get(..esw.erw().sense_count().into()).unwrap_or_default())),
                 _ => None,
             };
             if let Some(Extension::Irb { esw, .. }) = extension {

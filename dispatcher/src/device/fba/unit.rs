@@ -35,7 +35,7 @@ const OVERRUN: u8 = 0x04;
 /// Sense byte 1.
 const WRITE_INHIBITED: u8 = 0x02;
 
-/// The sense bytes that this device has; the others of [`Sense`] are 0.
+/// The sense bytes that this device has.
 const SENSE_BYTES: usize = 24;
 
 /// What belongs to one chain of commands.
@@ -71,9 +71,9 @@ impl FbaUnit {
     }
 
     fn sense(&mut self, byte0: u8, byte1: u8) {
-        let mut sense = [0; 32];
+        let mut sense = [0; SENSE_BYTES];
         (sense[0], sense[1]) = (byte0, byte1);
-        self.sense = Some(sense);
+        self.sense = Some(Sense::new(&sense));
     }
 
     fn reject(&mut self) -> Action {
@@ -82,8 +82,8 @@ impl FbaUnit {
     }
 
     fn send_sense(&mut self, bytes: &mut UnitBytes) -> Action {
-        let sense = self.sense.take().unwrap_or_default();
-        send(bytes, &sense[..SENSE_BYTES])
+        let sense = self.sense.take().unwrap_or(Sense::new(&[0; SENSE_BYTES]));
+        send(bytes, sense.bytes())
     }
 
     /// READ and WRITE: the blocks that LOCATE, which must have come just before, has prepared for them.

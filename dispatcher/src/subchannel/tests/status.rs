@@ -166,9 +166,10 @@ fn concurrent_sense_is_in_the_status_it_belongs_to_and_in_no_other() {
     schib.pmcw.set_characteristics(PmcwCharacteristics::CONCURRENT_SENSE);
     machine.subchannel.schib = schib;
     assert!(machine.subchannel.wants_concurrent_sense());
-    let sense: Sense = std::array::from_fn(|at| u8::try_from(at).unwrap());
+    let bytes: [u8; 24] = std::array::from_fn(|at| u8::try_from(at).unwrap());
+    let sense = Sense::new(&bytes);
     let plain = Extension::Irb { esw: Esw::format1(0x80), ecw: Ecw::default() };
-    let filled = Extension::Irb { esw: Esw::format1(0x80).with_erw(Erw::concurrent_sense(32)), ecw: Ecw(sense) };
+    let filled = Extension::Irb { esw: Esw::format1(0x80).with_erw(Erw::concurrent_sense(24)), ecw: Ecw::from_sense(&bytes) };
     for (mode, given, expected) in
         [(HELD, None, plain), (HELD, Some(sense), filled), (DELIVERED, None, plain), (DELIVERED, Some(sense), filled)]
     {
