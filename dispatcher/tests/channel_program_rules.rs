@@ -182,6 +182,117 @@ fn item_67_pci_of_a_program_that_goes_on_is_intermediate() {
     assert_status(first, DeviceStatus::empty(), told, 1, 0);
 }
 
+/// Reference §5.9: the first command that is not immediate was accepted with zero status, and the program goes on.
+#[test]
+fn the_initial_status_interruption_comes_once_for_a_program_that_goes_on() {
+    let asks = Orb::new(0, PROGRAM).with_control(OrbControl::INITIAL_STATUS);
+    let nop = ccw(NOP, CC, 0, 0);
+    let mut toy = toy_with(Limits::default().with_ccws_per_call(2));
+    // Immediate commands do not count; the CCW address is that of the one that does, however far the program has come.
+    toy.put_program(&[nop, nop, ccw(READ, CC, 8, DATA), nop, ccw(READ, CC | PCI, 8, DATA), nop, ccw(NOP, 0, 0, 0)]);
+    assert_status(toy.run(asks), ENDED, NONE, 6, 0);
+    let [DeviceEvent::InitialStatus(first), DeviceEvent::Intermediate(_), DeviceEvent::Ended(_)] = toy.events[..] else {
+        panic!("{:?}", toy.events)
+    };
+    assert_status(first, DeviceStatus::empty(), NONE, 2, 0);
+    // Both at once, in this order.
+    toy.put_program(&[ccw(READ, CC | PCI, 8, DATA), nop, ccw(NOP, 0, 0, 0)]);
+    toy.run(asks);
+    assert!(
+        matches!(toy.events[..], [DeviceEvent::InitialStatus(_), DeviceEvent::Intermediate(_), DeviceEvent::Ended(_)]),
+        "{:?}",
+        toy.events
+    );
+    // Not asked for; nothing but immediate commands; a command that was not accepted; a program that ends before it could be told.
+    toy.put_program(&[ccw(READ, CC, 8, DATA), nop, ccw(NOP, 0, 0, 0)]);
+    toy.run(Orb::new(0, PROGRAM));
+    assert_eq!(toy.events.len(), 1);
+    for program in
+        [&[nop, nop, ccw(NOP, 0, 0, 0)][..], &[nop, nop, ccw(0x9F, SLI, 1, 0)], &[nop, nop, nop, ccw(READ, 0, 8, DATA)]]
+    {
+        toy.put_program(program);
+        toy.run(asks);
+        assert_eq!(toy.events.len(), 1, "{:?}", toy.events);
+    }
+    // Before a suspension, and not again after it.
+    let orb = asks.with_control(OrbControl::SUSPEND);
+    toy.events.clear();
+    toy.put_program(&[ccw(READ, CC, 8, DATA), ccw(READ, SUSPEND | CC, 8, DATA), nop, nop, ccw(NOP, 0, 0, 0)]);
+    toy.start(orb);
+    assert!(matches!(toy.events[..], [DeviceEvent::InitialStatus(_), DeviceEvent::Suspended(_)]), "{:?}", toy.events);
+    toy.put_program(&[nop, ccw(READ, CC, 8, DATA), nop, nop, ccw(NOP, 0, 0, 0)]);
+    toy.resume();
+    toy.finish();
+    assert!(matches!(toy.events[2..], [DeviceEvent::Ended(_)]), "{:?}", toy.events);
+    // One that was due when its program was stopped is not the next start's.
+    toy.events.clear();
+    toy.put_program(&[nop, nop, ccw(NOP, 0, 0, 0)]);
+    toy.start(asks);
+    toy.clear();
+    toy.put_program(&[ccw(READ, CC, 8, DATA), nop, nop, ccw(NOP, 0, 0, 0)]);
+    toy.run(Orb::new(0, PROGRAM));
+    assert!(matches!(toy.events[..], [DeviceEvent::Ended(_)]), "{:?}", toy.events);
+}
+
+/// Reference §5.1: of several things that are wrong the first counts. All are program checks, so what tells them apart is the CCW that is
+/// named, whether a PCI was recorded, whether the program suspends, and whether the device saw the command.
+#[test]
+fn the_first_of_several_violations_is_the_one_reported() {
+    const BAD_COMMAND: u8 = 0x10;
+    const RESERVED: u32 = 0x8000_0000;
+    /// An IDAW list that is not aligned; no address of data, and no PCI.
+    const BAD_LIST: u32 = DATA + 2;
+    let orb = Orb::new(0, PROGRAM).with_control(OrbControl::SUSPEND);
+    let told = SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION;
+    let mut toy = toy();
+    // What is wrong, the CCW, whether it says PCI too, whether the command reached the device.
+    let wrong = [
+        ("1 address, 6 command", Orb::new(0, PROGRAM + 4), ccw(BAD_COMMAND, PCI, 0, 0), false, false),
+        ("3 count, 5 PCI", orb, ccw(BAD_COMMAND, CD | PCI, 0, 0), false, false),
+        ("4 TIC, 5 PCI", orb, ccw(TIC, PCI, 0, PROGRAM), false, false),
+        ("5 PCI, 6 command", orb, ccw(BAD_COMMAND, PCI, 1, 0), true, false),
+        ("6 command, 10 suspension", orb, ccw(BAD_COMMAND, SUSPEND, 1, 0), false, false),
+        ("7 S with CD, 10 suspension", orb, ccw(READ, SUSPEND | CD, 1, DATA), false, false),
+        ("7 S without ORB.S, 9 reserved bit", Orb::new(0, PROGRAM), ccw(READ, SUSPEND, 1, RESERVED), false, false),
+        ("8 MIDA without ORB.D, 10 suspension", orb, ccw(READ, SUSPEND | MIDA, 1, DATA), false, false),
+        ("9 reserved bit, 10 suspension", orb, ccw(READ, SUSPEND, 1, RESERVED), false, false),
+        ("9 reserved bit, 11 list", orb, ccw(READ, IDA, 1, RESERVED | BAD_LIST), false, false),
+        ("11 list", orb, ccw(READ, IDA | PCI, 8, BAD_LIST), true, true),
+        ("12 data", orb, ccw(READ, PCI, 8, 0x3FFF_FFFF), true, true),
+    ];
+    for (what, orb, first, pci, reached) in wrong {
+        toy.device = fctl_dispatcher::device::emulated::Emulated::new(Toy::default());
+        toy.put(orb.cpa(), &first.to_format1());
+        let status = toy.run(orb);
+        let expected = if pci { PGM | told } else { PGM };
+        assert_eq!((status.subchannel, status.ccw_address), (expected, orb.cpa() + 8), "{what}");
+        assert_eq!(toy.device.unit().commands.len(), usize::from(reached), "{what}: what the device saw");
+    }
+    // 10 before 11 and 12: a program suspends whatever the data of that CCW is.
+    for (flags, address) in [(IDA, BAD_LIST), (0, 0x3FFF_FFFF)] {
+        toy.events.clear();
+        toy.put_program(&[ccw(READ, SUSPEND | flags, 8, address)]);
+        toy.start(orb);
+        assert!(matches!(toy.events[..], [DeviceEvent::Suspended(_)]), "{:?}", toy.events);
+        toy.clear();
+    }
+    // 1 before 6: what a TIC names is reported as the TIC's own, whatever stands there.
+    toy.put_program(&[
+        ccw(NOP, CC, 0, 0),
+        ccw(TIC, 0, 0, PROGRAM + 20),
+        ccw(BAD_COMMAND, PCI, 0, 0),
+        ccw(BAD_COMMAND, PCI, 0, 0),
+    ]);
+    let status = toy.run(orb);
+    assert_eq!((status.subchannel, status.ccw_address), (PGM, PROGRAM + 16));
+    // 3 before 6 in a data-chained CCW, whose command means nothing: with a count it is no violation.
+    for (count, good) in [(0, false), (4, true)] {
+        toy.put_program(&[ccw(READ, CD, 4, DATA), ccw(BAD_COMMAND, PCI, count, DATA)]);
+        let status = toy.run(orb);
+        assert_eq!(status.subchannel, if good { told } else { PGM }, "count {count}");
+    }
+}
+
 #[test]
 fn loops_end_in_a_program_check_and_long_programs_give_way() {
     let mut toy = toy_with(Limits::default().with_ccws_per_call(10).with_ccws_without_data(100));

@@ -11,7 +11,7 @@ use fctl_dispatcher::{Builder, Handle, SubchannelOptions};
 use fctl_ringabi::arch::{
     Ccw, CcwFlags, DeviceStatus, FunctionControl, Orb, OrbControl, PmcwCharacteristics, Schib, SubchannelStatus,
 };
-use fctl_ringabi::{Completion, Descriptor, Disposition, Extension, Operation, RingSizes};
+use fctl_ringabi::{Completion, CompletionKind, Descriptor, Disposition, Extension, Operation, RingSizes};
 use std::io::Write as _;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -169,6 +169,26 @@ fn a_clear_stops_a_read_that_the_device_holds_back() {
     let halt = disk.post(Descriptor::new(Operation::Halt, id(1), 0));
     assert_eq!(disk.guest.next().0.tag, tag);
     assert_eq!(disk.guest.next().0.tag, halt);
+}
+
+/// Reference §3.3 and §5.9: intermediate status with Z, CCW address of the first command, then the end without.
+#[test]
+fn a_program_that_asks_for_it_is_told_of_its_initial_status_while_it_runs() {
+    let file = volume_file(64);
+    let mut disk = Disk::new(file.path(), VolumeOptions::default(), Duration::ZERO);
+    let orb = disk.program(false, 0, 8).with_control(OrbControl::INITIAL_STATUS);
+    let tag = disk.post(Descriptor::start(id(0), &orb, 0));
+    let (told, _) = disk.guest.next();
+    assert_eq!((told.kind(), told.tag), (Some(CompletionKind::Intermediate), tag));
+    // P, I and format 1 of the ORB; Z; start; subchannel and device active; intermediate and pending.
+    assert_eq!(told.scsw.to_words(), [0x00E4_40C9, PROGRAM + 8, 0]);
+    let (ended, _) = disk.guest.next();
+    assert_eq!((ended.kind(), ended.tag), (Some(CompletionKind::Final), tag));
+    assert_eq!(ended.scsw.to_words(), [0x00E0_4007, PROGRAM + 24, 0x0C00_0000]);
+    // A program that ends at once has nothing intermediate to tell.
+    disk.put(PROGRAM, &Ccw { command: 0xE4, flags: CcwFlags::SUPPRESS_LENGTH, count: 256, address: DATA }.to_format1());
+    let (ended, _) = disk.start(0, &Orb::new(0, PROGRAM).with_control(OrbControl::INITIAL_STATUS));
+    assert_eq!(ended.scsw.to_words(), [0x00A0_4007, PROGRAM + 8, 0x0C00_00F9]);
 }
 
 #[test]

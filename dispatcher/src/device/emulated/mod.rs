@@ -13,7 +13,8 @@
 //!
 //! # What differs from a channel
 //! * Storage keys and the address limit are not enforced; a hypervisor's guest has no keys here.
-//! * The initial-status interruption (ORB.I) is not given: Z stays 0, which architecture allows by accumulating status into the end.
+//! * The initial-status interruption (ORB.I) is given when the program goes on in the kernel or in a later turn. A program that ends or suspends before
+//!   that says nothing of it.
 //! * A data address outside the memory is found when its piece is gathered; nothing of that CCW's (or IDAW's) range is moved then, the ranges
 //!   before are.
 //! * Command retry, device end apart from channel end, and read backward are not there; no unit has them yet.
@@ -34,7 +35,7 @@ use super::{Backing, Capabilities, DeviceContext, DeviceEvent, Sense, Status, Su
 use crate::engine::OperationResult;
 use crate::memory::Memory;
 use area::Range;
-use fctl_ringabi::arch::{DeviceStatus, Orb, SubchannelStatus};
+use fctl_ringabi::arch::{DeviceStatus, Orb, OrbControl, SubchannelStatus};
 use landing::Landing;
 use moving::Moving;
 use program::{Chaining, Fetched, Program, ProgramCheck};
@@ -93,6 +94,17 @@ enum Phase {
     Suspended,
 }
 
+/// The initial-status interruption of a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum InitialStatus {
+    /// Not asked for, or told, or too late to be told.
+    Nothing,
+    /// The ORB asks for it; no command with data was accepted yet.
+    Awaited,
+    /// The first one was, and it is to be told. The CCW address to report.
+    Accepted(u32),
+}
+
 /// What was asked for while an operation was in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stop {
@@ -108,6 +120,7 @@ pub struct Emulated<U> {
     unit: U,
     limits: Limits,
     phase: Phase,
+    initial: InitialStatus,
     stop: Option<Stop>,
     program: Program,
     moving: Moving,
@@ -132,6 +145,7 @@ impl<U: ControlUnit> Emulated<U> {
             unit,
             limits,
             phase: Phase::Idle,
+            initial: InitialStatus::Nothing,
             stop: None,
             program: Program::none(),
             moving: Moving::nothing(),
@@ -162,8 +176,8 @@ impl<U: ControlUnit> Emulated<U> {
                 Phase::Idle | Phase::InFlight | Phase::Suspended => break,
             }
         }
-        if self.program.pci && self.phase != Phase::Idle {
-            self.tell_pci(cx);
+        if self.phase != Phase::Idle {
+            self.tell_what_is_intermediate(cx);
         }
     }
 
@@ -172,9 +186,8 @@ impl<U: ControlUnit> Emulated<U> {
             Ok(Fetched::InControl) => self.execute(cx),
             Ok(Fetched::Suspend) => {
                 self.phase = Phase::Suspended;
-                if self.program.pci {
-                    self.tell_pci(cx);
-                }
+                self.tell_what_is_intermediate(cx);
+                self.initial = InitialStatus::Nothing;
                 cx.events.push(DeviceEvent::Suspended(Status { ccw_address: self.program.reported(), ..Status::default() }));
             }
             // The device has no part in it: its status is empty.
@@ -184,7 +197,13 @@ impl<U: ControlUnit> Emulated<U> {
 
     fn execute(&mut self, cx: &mut DeviceContext<'_>) {
         let command = self.program.ccw.command;
-        match self.unit.command(command, &mut self.bytes) {
+        let action = self.unit.command(command, &mut self.bytes);
+        if self.initial == InitialStatus::Awaited
+            && matches!(action, Action::Send { .. } | Action::Receive { .. } | Action::Move(_))
+        {
+            self.initial = InitialStatus::Accepted(self.program.reported());
+        }
+        match action {
             Action::Immediate(status) => self.immediate(cx, status),
             Action::Check => self.end(cx, ENDED_WITH_CHECK, SubchannelStatus::empty()),
             Action::Busy => self.end(cx, DeviceStatus::BUSY, SubchannelStatus::empty()),
@@ -269,17 +288,25 @@ impl<U: ControlUnit> Emulated<U> {
     fn end_with(&mut self, cx: &mut DeviceContext<'_>, mut status: Status) {
         status.subchannel.set(SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION, self.program.pci);
         self.program.pci = false;
+        self.initial = InitialStatus::Nothing;
         self.phase = Phase::Idle;
         cx.events.push(DeviceEvent::Ended(status));
     }
 
-    fn tell_pci(&mut self, cx: &mut DeviceContext<'_>) {
-        self.program.pci = false;
-        cx.events.push(DeviceEvent::Intermediate(Status {
-            subchannel: SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION,
-            ccw_address: self.program.reported(),
-            ..Status::default()
-        }));
+    /// The program goes on and has something to tell.
+    fn tell_what_is_intermediate(&mut self, cx: &mut DeviceContext<'_>) {
+        if let InitialStatus::Accepted(ccw_address) = self.initial {
+            self.initial = InitialStatus::Nothing;
+            cx.events.push(DeviceEvent::InitialStatus(Status { ccw_address, ..Status::default() }));
+        }
+        if self.program.pci {
+            self.program.pci = false;
+            cx.events.push(DeviceEvent::Intermediate(Status {
+                subchannel: SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION,
+                ccw_address: self.program.reported(),
+                ..Status::default()
+            }));
+        }
     }
 
     fn residual(&self) -> u16 {
@@ -292,6 +319,7 @@ impl<U: ControlUnit> Emulated<U> {
         let active = self.phase != Phase::Idle;
         self.phase = Phase::Idle;
         self.program.pci = false;
+        self.initial = InitialStatus::Nothing;
         match stop {
             Stop::Halt => {
                 let ccw_address = if active { self.program.reported() } else { 0 };
@@ -326,6 +354,8 @@ impl<U: ControlUnit> SubchannelDevice for Emulated<U> {
     fn start(&mut self, cx: &mut DeviceContext<'_>, orb: &Orb) {
         debug_assert_eq!(self.phase, Phase::Idle, "a subchannel has one start at a time");
         self.program = Program::new(orb, self.limits.ccws_without_data);
+        self.initial =
+            if orb.control().contains(OrbControl::INITIAL_STATUS) { InitialStatus::Awaited } else { InitialStatus::Nothing };
         self.stop = None;
         self.unit.begin();
         self.phase = Phase::Fetch(Chaining::Start);
