@@ -286,6 +286,52 @@ fn read_replicated_and_read_ipl() {
     assert_eq!(disk.get(DATA, 2048), [block(0), block(1), block(9), block(10)].concat());
 }
 
+/// Reference §6.2: whatever the counts, and nothing is read.
+#[test]
+fn read_ipl_with_data_chaining_is_an_overrun() {
+    let (mut disk, _file) = fba(16);
+    for counts in [[512, 512], [256, 256], [8, 504]] {
+        disk.put(DATA, &[0xEE; 1024]);
+        let program = [ccw(0x02, CD | SLI, counts[0], DATA), ccw(0x02, SLI, counts[1], DATA + 512)];
+        assert_status(disk.run_program(&program), CHECKED, NONE, 0, counts[0]);
+        assert_eq!(disk.sense(), (0x04, 0), "overrun");
+        assert_eq!(disk.get(DATA, 1024), [0xEE; 1024]);
+    }
+    // One after the other by command chaining is what it is made for, and a READ behind it may chain data.
+    let program = [ccw(0x02, CC, 512, DATA), ccw(0x02, CC, 512, DATA), ccw(0x42, CD, 256, DATA), ccw(0, SLI, 256, DATA + 256)];
+    let status = disk.run_program(&program);
+    assert_eq!((status.device, disk.sense()), (CHECKED, (0x04, 0)), "a READ chains data at block boundaries only");
+    let program = [ccw(0x02, CC, 512, DATA), ccw(0x02, CC, 512, DATA), ccw(0x42, SLI, 512, DATA + 512)];
+    assert_status(disk.run_program(&program), ENDED, NONE, 2, 0);
+    assert_eq!(disk.get(DATA, 1024), [block(0), block(1)].concat());
+}
+
+#[test]
+fn a_volume_with_more_blocks_than_32_bits_can_number_is_refused() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let most = u64::from(u32::MAX);
+    if let Err(error) = file.as_file().set_len((most + 1) * 512) {
+        println!("a file of 2 TiB without contents: not run, {error}");
+        return;
+    }
+    let open = || Arc::new(Volume::open(file.path(), VolumeOptions::default()).unwrap());
+    let refused = Fba::new(open()).err().expect("one block too many");
+    assert_eq!((refused.name.as_str(), refused.blocks), (file.path().to_str().unwrap(), most + 1));
+    let text = refused.to_string();
+    assert!(text.contains("4294967296 blocks") && text.contains("at most 4294967295"), "{text}");
+    file.as_file().set_len(most * 512).unwrap();
+    let mut disk = Machine::new(Fba::new(open()).unwrap());
+    assert_status(disk.run_program(&[ccw(0x64, 0, 32, DATA)]), ENDED, NONE, 0, 0);
+    assert_eq!(disk.get(DATA + 14, 4), [0xFF; 4], "the capacity");
+    // Its last block can be read.
+    disk.define(0x40, u32::MAX - 1, 0, 0);
+    disk.put(LOCATE, &locate_bytes(6, 0, 1, 0));
+    disk.put(DATA, &[0xEE; 512]);
+    let program = [ccw(0x63, CC, 16, EXTENT), ccw(0x43, CC, 8, LOCATE), ccw(0x42, 0, 512, DATA)];
+    assert_status(disk.run_program(&program), ENDED, NONE, 2, 0);
+    assert_eq!(disk.get(DATA, 512), [0; 512]);
+}
+
 #[test]
 fn a_read_only_volume_inhibits_writes() {
     let (mut disk, file) = fba_with(16, VolumeOptions::default().with_read_only(true));

@@ -41,6 +41,8 @@ pub struct Transfer {
     /// each block old or new, except where one block lies in more pieces of memory than an operation takes
     /// ([`MOST_SEGMENTS`](crate::engine::MOST_SEGMENTS)).
     pub block: u32,
+    /// Whether the unit goes on with a data-chained CCW, at a block boundary. If not, a CCW with CD is an overrun, and nothing is moved.
+    pub chains_data: bool,
 }
 
 /// What a unit wants done for a command.

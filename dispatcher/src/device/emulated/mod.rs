@@ -233,6 +233,7 @@ impl<U: ControlUnit> Emulated<U> {
                     Err(check) => self.program_check(cx, check, ENDED_WELL),
                 }
             }
+            Action::Move(transfer) if self.program.ccw.chains_data() && !transfer.chains_data => self.fail(cx, Fault::Overrun),
             Action::Move(transfer) => {
                 self.moving = Moving::begin(transfer, &self.program);
                 self.phase = Phase::Move;

@@ -52,7 +52,7 @@ pub(super) struct Moving {
 
 impl Moving {
     pub fn nothing() -> Self {
-        Self::begin(Transfer { direction: Direction::Read, offset: 0, length: 0, block: 1 }, &Program::none())
+        Self::begin(Transfer { direction: Direction::Read, offset: 0, length: 0, block: 1, chains_data: true }, &Program::none())
     }
 
     pub fn begin(transfer: Transfer, program: &Program) -> Self {
@@ -203,7 +203,7 @@ impl<U: ControlUnit> Emulated<U> {
         self.fail(cx, fault);
     }
 
-    fn fail(&mut self, cx: &mut DeviceContext<'_>, fault: Fault) {
+    pub(super) fn fail(&mut self, cx: &mut DeviceContext<'_>, fault: Fault) {
         self.unit.failed(fault);
         self.end(cx, ENDED_WITH_CHECK, SubchannelStatus::empty());
     }

@@ -98,7 +98,7 @@ impl FbaUnit {
 
     fn read(&mut self, previous: Option<u8>) -> Action {
         match self.located(previous, Access::Read) {
-            Some(located) => blocks(Direction::Read, located.block, located.count),
+            Some(located) => Action::Move(transfer(Direction::Read, located.block, located.count)),
             None => self.reject(),
         }
     }
@@ -109,19 +109,19 @@ impl FbaUnit {
                 self.sense(COMMAND_REJECT, WRITE_INHIBITED);
                 Action::Check
             }
-            Some(located) => blocks(Direction::Write, located.block, located.count),
+            Some(located) => Action::Move(transfer(Direction::Write, located.block, located.count)),
             None => self.reject(),
         }
     }
 
-    /// READ IPL: block 0, and a READ behind it gets the block after (reference: unverified).
+    /// READ IPL: block 0, by one CCW (data chaining is an overrun), and a READ behind it gets the block after (reference: unverified).
     fn read_ipl(&mut self, previous: Option<u8>) -> Action {
         if !matches!(previous, None | Some(command::READ_IPL)) {
             return self.reject();
         }
         self.chain.extent = Some(Extent::whole(self.blocks));
         self.chain.located = (self.blocks > 1).then_some(Located { access: Access::Read, block: 1, count: 1 });
-        blocks(Direction::Read, 0, 1)
+        Action::Move(Transfer { chains_data: false, ..transfer(Direction::Read, 0, 1) })
     }
 
     fn reserve_or_release(&mut self, command: u8, previous: Option<u8>, bytes: &mut UnitBytes) -> Action {
@@ -161,13 +161,14 @@ fn send(bytes: &mut UnitBytes, source: &[u8]) -> Action {
     Action::Send { length }
 }
 
-fn blocks(direction: Direction, first: u32, count: u16) -> Action {
-    Action::Move(Transfer {
+fn transfer(direction: Direction, first: u32, count: u16) -> Transfer {
+    Transfer {
         direction,
         offset: u64::from(first) * BLOCK_BYTES,
         length: u64::from(count) * BLOCK_BYTES,
         block: 512,
-    })
+        chains_data: true,
+    }
 }
 
 impl ControlUnit for FbaUnit {
