@@ -13,7 +13,7 @@ use fctl_ringabi::arch::{
 };
 use fctl_ringabi::{Completion, CompletionKind, Descriptor, Disposition, Extension, Operation, RingSizes};
 use std::io::Write as _;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
@@ -68,7 +68,12 @@ impl Disk {
         let ccws = [
             Ccw { command: 0x63, flags: CcwFlags::CHAIN_COMMAND, count: 16, address: EXTENT },
             Ccw { command: 0x43, flags: CcwFlags::CHAIN_COMMAND, count: 8, address: LOCATE },
-            Ccw { command: if write { 0x41 } else { 0x42 }, flags: CcwFlags::empty(), count: blocks * 512, address: DATA },
+            Ccw {
+                command: if write { 0x41 } else { 0x42 },
+                flags: CcwFlags::empty(),
+                count: blocks.saturating_mul(512),
+                address: DATA,
+            },
         ];
         let bytes: Vec<u8> = ccws.iter().flat_map(Ccw::to_format1).collect();
         self.put(PROGRAM, &bytes);
@@ -169,6 +174,38 @@ fn a_clear_stops_a_read_that_the_device_holds_back() {
     let halt = disk.post(Descriptor::new(Operation::Halt, id(1), 0));
     assert_eq!(disk.guest.next().0.tag, tag);
     assert_eq!(disk.guest.next().0.tag, halt);
+}
+
+/// As Linux discards: what is discarded is given back to the host's file system.
+#[test]
+fn a_discard_gives_the_blocks_of_the_file_back() {
+    use rustix::fs::FallocateFlags as Flags;
+    let file = volume_file(2048);
+    let probe = tempfile::NamedTempFile::new().unwrap();
+    probe.as_file().set_len(1 << 20).unwrap();
+    if let Err(error) = rustix::fs::fallocate(probe.as_file(), Flags::PUNCH_HOLE | Flags::KEEP_SIZE, 0, 1 << 20) {
+        println!("a_discard_gives_the_blocks_of_the_file_back: not run, this file system makes no holes: {error}");
+        return;
+    }
+    let allocated = || {
+        file.as_file().sync_all().unwrap();
+        file.as_file().metadata().unwrap().blocks()
+    };
+    file.as_file().write_all_at(&pattern(1, 1 << 20), 0).unwrap();
+    let before = allocated();
+    assert!(before >= 2048, "1 MiB takes {before} blocks of 512 bytes");
+    let mut disk = Disk::new(file.path(), VolumeOptions::default(), Duration::ZERO);
+    let orb = disk.program(true, 512, 1024);
+    let discard = Ccw { command: 0x41, flags: CcwFlags::SUPPRESS_LENGTH, count: 0, address: 0 };
+    disk.put(PROGRAM + 16, &discard.to_format1());
+    let (ended, _) = disk.start(0, &orb);
+    assert_eq!(ended.scsw.device_status(), DeviceStatus::CHANNEL_END | DeviceStatus::DEVICE_END, "{ended:?}");
+    let after = allocated();
+    assert!(after <= before - 1024, "{before} blocks before, {after} after");
+    let kept = pattern(1, 1 << 20);
+    let bytes = std::fs::read(file.path()).unwrap();
+    assert!(bytes[..512 * 512] == kept[..512 * 512] && bytes[1536 * 512..] == kept[1536 * 512..]);
+    assert!(bytes[512 * 512..1536 * 512].iter().all(|&byte| byte == 0));
 }
 
 /// Reference §3.3 and §5.9: intermediate status with Z, CCW address of the first command, then the end without.
