@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Whatever a guest puts into its memory: no panic, no segment outside it, and exactly one end for each start.
+//! Whatever a guest puts into its memory, and whenever: no panic, no segment outside it, and exactly one end for each start.
 
 mod channel_program_support;
 use channel_program_support::*;
-use fctl_dispatcher::device::fba::FbaUnit;
+use fctl_dispatcher::device::emulated::Limits;
+use fctl_dispatcher::device::fba::{Fba, FbaConfig, FbaUnit};
 use fctl_dispatcher::device::DeviceEvent;
+use fctl_dispatcher::volume::{Volume, VolumeOptions};
 use fctl_ringabi::arch::{Ccw, Orb};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 use std::cell::Cell;
+use std::sync::Arc;
 
 /// What the guest does after a start, between the turns of the dispatcher.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +20,11 @@ enum Move {
     Halt,
     Clear,
     Resume,
+    /// Other bytes are where the program, its lists or its parameters are.
+    Change {
+        address: u32,
+        bytes: [u8; 8],
+    },
 }
 
 fn a_move() -> impl Strategy<Value = Move> {
@@ -53,16 +61,22 @@ fn a_ccw(format_1: bool) -> impl Strategy<Value = [u8; 8]> {
     })
 }
 
-fn play(disk: &mut Machine<FbaUnit>, orb: Orb, moves: &[Move]) {
+/// Gives whether data was moved after the guest had changed its memory.
+fn play(disk: &mut Machine<FbaUnit>, orb: Orb, moves: &[Move]) -> bool {
     disk.events.clear();
     disk.start(orb);
     let mut cleared_or_halted = 0;
+    let mut when_changed = None;
     for &a_move in moves {
         let ended = disk.events.iter().any(is_end);
         match a_move {
             _ if ended => break,
             Move::Step => drop(disk.step()),
             Move::Resume => disk.resume(),
+            Move::Change { address, bytes } => {
+                when_changed.get_or_insert(disk.engine.log.len());
+                disk.put(address, &bytes);
+            }
             Move::Halt | Move::Clear => {
                 cleared_or_halted += 1;
                 if matches!(a_move, Move::Halt) {
@@ -92,6 +106,7 @@ fn play(disk: &mut Machine<FbaUnit>, orb: Orb, moves: &[Move]) {
     }
     while disk.step() {}
     assert_eq!(disk.events.iter().filter(|event| is_end(event)).count(), 1, "nothing after the end");
+    when_changed.is_some_and(|before| disk.engine.log.len() > before)
 }
 
 /// A CCW that reads or writes blocks, in most cases properly.
@@ -124,6 +139,22 @@ fn an_idaw() -> impl Strategy<Value = [u8; 8]> {
         }),
         1 => any::<[u8; 8]>()
     ]
+}
+
+/// What a guest does that changes its program while it runs: mostly to something that has a chance to get somewhere.
+fn a_change(command: u8, format_1: bool) -> impl Strategy<Value = Move> {
+    let data = a_data_ccw(command).prop_map(move |ccw| if format_1 { ccw.to_format1() } else { ccw.to_format0() });
+    let ccw = prop_oneof![3 => data, 2 => a_ccw(format_1), 1 => any::<[u8; 8]>()];
+    let place = |first: u32, count: u32| (0..count).prop_map(move |n| first + 8 * n);
+    let change = prop_oneof![
+        6 => (place(PROGRAM, 40), ccw),
+        3 => (place(0x8000, 64), an_idaw()),
+        1 => (prop_oneof![place(EXTENT, 2), place(LOCATE, 1)], any::<[u8; 8]>()),
+        // Not aligned: parts of two entries.
+        1 => ((PROGRAM..PROGRAM + 320), any::<[u8; 8]>()),
+    ];
+    let change = change.prop_map(|(address, bytes)| Move::Change { address, bytes });
+    prop_oneof![9 => change, 9 => Just(Move::Step), 1 => a_move()]
 }
 
 const CASES: u32 = 400;
@@ -186,6 +217,48 @@ fn transfers_in_all_shapes() {
     played.unwrap();
     let moved = moved.get();
     assert!(moved > CASES / 3, "only {moved} programs moved data: the test has lost its point");
+}
+
+/// The guest writes into its program, its lists and its parameters between the pieces of a transfer and between commands. What was executed
+/// counts, so the extent of the chain stays what it was when DEFINE EXTENT was: nothing outside it is touched, and a read writes nothing.
+#[test]
+fn a_program_that_is_changed_while_it_runs() {
+    let shape = (prop::sample::select(&[5_u8, 6][..]), any::<bool>()).prop_flat_map(|(operation, format_1)| {
+        let command = if operation == 5 { 0x41 } else { 0x42 };
+        let data = prop::collection::vec(a_data_ccw(command), 4..24);
+        let moves = prop::collection::vec(a_change(command, format_1), 4..60);
+        (Just(operation), Just(format_1), data, moves)
+    });
+    // Neither the S flag, with which a second chain could define an extent of its own, nor the format is left to chance.
+    let rest = (any::<u32>(), prop::collection::vec(an_idaw(), 64), 1..39_u16, prop_oneof![Just(usize::MAX), 1..2000_usize]);
+    let moved_after_a_change = Cell::new(0);
+    let played =
+        TestRunner::new(config()).run(&(shape, rest), |((operation, format_1, data, moves), (control, list, blocks, most))| {
+            let file = volume_file(40);
+            let volume = Arc::new(Volume::open(file.path(), VolumeOptions::default()).unwrap());
+            let limits = Limits::default().with_stop_grain(1024).with_ccws_per_call(3);
+            let mut disk = Machine::new(Fba::with_config(volume, FbaConfig::default().with_limits(limits)).unwrap());
+            disk.engine.scratch_expected = true;
+            disk.engine.most = most;
+            let [define, locate] = disk.locate(operation, 1, blocks);
+            disk.put(0x8000, &list.concat());
+            let encode = |ccw: &Ccw| if format_1 { ccw.to_format1() } else { ccw.to_format0() };
+            let bytes: Vec<u8> = [define, locate].iter().chain(&data).flat_map(encode).collect();
+            disk.put(PROGRAM, &bytes);
+            let control = control & !0x0880_0000 | if format_1 { 0x0080_0000 } else { 0 };
+            let moved = play(&mut disk, Orb::from_words([0, control, PROGRAM]), &moves);
+            moved_after_a_change.set(moved_after_a_change.get() + u32::from(moved));
+            let bytes = std::fs::read(file.path()).unwrap();
+            assert_eq!(bytes.len(), 40 * 512);
+            let may_change = if operation == 5 { 1..1 + usize::from(blocks) } else { 0..0 };
+            for (number, found) in bytes.chunks(512).enumerate() {
+                assert!(may_change.contains(&number) || found == block(number), "block {number} is outside the extent");
+            }
+            Ok(())
+        });
+    played.unwrap();
+    let moved = moved_after_a_change.get();
+    assert!(moved > CASES / 4, "only {moved} programs moved data after a change: the test has lost its point");
 }
 
 proptest! {
