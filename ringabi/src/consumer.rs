@@ -89,6 +89,13 @@ impl<M: WordMemory, const N: usize> Consumer<M, N> {
         self.memory.load(self.lane.word(self.head.position().wrapping_add(ahead)) + word, Ordering::Relaxed)
     }
 
+    /// Says that the entry which is `ahead` of the next one will be looked at soon. Only of entries that are sure to be there: else their producer loses lines
+    /// that it is writing.
+    #[inline(always)]
+    pub fn anticipate(&self, ahead: u64) {
+        self.memory.prefetch_read(self.lane.word(self.head.position().wrapping_add(ahead)));
+    }
+
     /// Steps over the entry that [`peek`](Self::peek) has read. True if slots were given back with it.
     #[inline]
     pub fn advance(&mut self) -> bool {

@@ -96,6 +96,12 @@ impl<M: WordMemory> DispatcherPort<M> {
         self.submissions.ready(most)
     }
 
+    /// Says that the descriptor which is `ahead` of the next will be looked at soon: a hint that brings its line here, for one that is sure to be there.
+    #[inline(always)]
+    pub fn anticipate_descriptor(&self, ahead: u64) {
+        self.submissions.anticipate(ahead);
+    }
+
     /// The subsystem-identification word of the descriptor that is `ahead` of the next one, if that is what stands there: a hint, never to be relied on.
     #[inline]
     pub fn subsystem_hint(&self, ahead: u64) -> u32 {
@@ -142,10 +148,10 @@ impl<M: WordMemory> DispatcherPort<M> {
         self.completions.stage(words).map_err(|_| completion)
     }
 
-    /// Says that about `count` completions will be staged soon: a hint that brings their lines here.
-    #[inline]
-    pub fn anticipate(&self, count: u64) {
-        self.completions.anticipate(count);
+    /// Says that the completion which is `ahead` of the next will be staged soon: a hint that brings its line here.
+    #[inline(always)]
+    pub fn anticipate_completion(&self, ahead: u64) {
+        self.completions.anticipate(ahead);
     }
 
     /// Makes all staged completions visible; true if there were any.

@@ -40,6 +40,10 @@ pub trait WordMemory {
     #[inline(always)]
     fn prefetch_write(&self, _index: usize) {}
 
+    /// The same for a word that will be read soon.
+    #[inline(always)]
+    fn prefetch_read(&self, _index: usize) {}
+
     /// A full fence: no later load may be satisfied before earlier stores are visible. Used between "publish" and "is the
     /// other side asleep?", and between "I am asleep" and "is there anything left?".
     fn full_fence(&self);
@@ -174,6 +178,15 @@ mod mapped {
                 // SAFETY: a prefetch is a hint. It reads and writes nothing that a program could see and faults at no address, and a processor that
                 // does not know `prefetchw` takes it for a no-operation. So it is no access in the sense of `new` either.
                 unsafe { core::arch::asm!("prefetchw [{}]", in(reg) word.as_ptr(), options(nostack, preserves_flags, readonly)) };
+            }
+        }
+
+        #[cfg(target_arch = "x86_64")]
+        #[inline(always)]
+        fn prefetch_read(&self, index: usize) {
+            if let Some(word) = self.words().get(index) {
+                // SAFETY: as above.
+                unsafe { core::arch::x86_64::_mm_prefetch::<{ core::arch::x86_64::_MM_HINT_T0 }>(word.as_ptr().cast()) };
             }
         }
 

@@ -68,8 +68,6 @@ impl Reactor {
             return Ok(());
         }
         let Some(guest) = self.guests.get(ring.guest) else { return Ok(()) };
-        // Most of them end within this turn.
-        ring.port.anticipate(ready);
         if self.subchannels.places() > MOST_AT_HAND {
             for ahead in 0..ready {
                 self.subchannels.anticipate(guest.place(SubsystemId::from_word(ring.port.subsystem_hint(ahead))));
@@ -91,6 +89,12 @@ impl Reactor {
                 }
             }
             free -= need;
+            // One by one, while there is work to do meanwhile: most of these end within this turn; and if it has its fill, the next turn's descriptors lie behind
+            // (measured at batch 32 across two CPUs, against all completions' lines asked for at once: ×1.05 to ×1.17).
+            ring.port.anticipate_completion(*count + 1);
+            if ready == u64::from(budget) {
+                ring.port.anticipate_descriptor(ready);
+            }
             ring.port.advance();
             ring.stalled = false;
             ring.owed += need;

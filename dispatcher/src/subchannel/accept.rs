@@ -73,7 +73,7 @@ impl Subchannel {
     }
 
     /// [`accept`](Self::accept) for a start. True if it is pending now.
-    #[inline]
+    #[inline(always)]
     pub fn accept_start<R: Answers>(&mut self, orb: &Orb, owed: Owed, answers: &mut R) -> bool {
         // Not operational, stuck, or no path: a start whose mask selects none of the available ones is refused at once (docs/decisions.md).
         let cc = if orb.lpm() & self.start_paths == 0 {
@@ -86,7 +86,7 @@ impl Subchannel {
             0
         };
         if cc != 0 {
-            self.ended(owed, cc, answers);
+            self.refused_start(owed, cc, answers);
             return false;
         }
         // Device active stays on while an earlier start's device end is awaited: this start waits for it.
@@ -101,6 +101,12 @@ impl Subchannel {
         self.accepted(&owed, answers);
         self.start = Some(owed);
         true
+    }
+
+    // Out of line, so that the start that is accepted need not lie in memory.
+    #[inline(never)]
+    fn refused_start<R: Answers>(&self, owed: Owed, cc: u8, answers: &mut R) {
+        self.ended(owed, cc, answers);
     }
 
     fn accept_halt<R: Answers>(&mut self, owed: Owed, answers: &mut R) {
