@@ -27,6 +27,11 @@ pub const fn id(number: u16) -> SubsystemId {
     SubsystemId::new(0, number)
 }
 
+/// How a dispatcher is set if nothing else is said: it polls, but on one CPU, where that would only keep the guest from running.
+pub fn usual(placement: Placement) -> Builder {
+    Builder::default().wait(if placement.one_cpu() { WaitPolicy::default() } else { WaitPolicy::busy() })
+}
+
 /// A running dispatcher and what a measurement needs of it.
 pub struct Subject {
     handle: Handle,
@@ -45,23 +50,21 @@ impl Subject {
         count: u32,
         device: impl FnMut() -> Box<dyn SubchannelDevice>,
     ) -> Measured<(Self, RingGuest)> {
-        // On one CPU a dispatcher that polls would only keep the guest from running.
-        let policy = if placement.one_cpu() { WaitPolicy::default() } else { WaitPolicy::busy() };
-        Self::start_waiting(placement, policy, memory, count, device)
+        Self::start_with(placement, usual(placement), memory, count, device)
     }
 
-    /// The same with a waiting policy of the caller's.
+    /// The same with settings of the caller's.
     ///
     /// # Errors
     /// The system refuses something.
-    pub fn start_waiting(
+    pub fn start_with(
         placement: Placement,
-        policy: WaitPolicy,
+        settings: Builder,
         memory: &GuestMemory,
         count: u32,
         device: impl FnMut() -> Box<dyn SubchannelDevice>,
     ) -> Measured<(Self, RingGuest)> {
-        let subject = Self::spawn(placement, policy)?;
+        let subject = Self::spawn(placement, settings)?;
         let guest = attach(&subject.handle, memory, count, device)?;
         Ok((subject, guest))
     }
@@ -70,12 +73,12 @@ impl Subject {
     ///
     /// # Errors
     /// The system refuses something.
-    pub fn spawn(placement: Placement, policy: WaitPolicy) -> Measured<Self> {
+    pub fn spawn(placement: Placement, settings: Builder) -> Measured<Self> {
         let (report, ready) = mpsc::sync_channel(1);
         let thread = std::thread::Builder::new().name("fctl-reactor".into()).spawn(move || {
             let built = pin(placement.dispatcher)
                 .doing("pin the dispatcher's thread")
-                .and_then(|()| Builder::default().wait(policy).build().doing("build a dispatcher"))
+                .and_then(|()| settings.build().doing("build a dispatcher"))
                 .and_then(|(reactor, handle)| Ok((reactor, handle, ThreadClock::own()?)));
             let answer = match built {
                 Ok((mut reactor, handle, clock)) => {

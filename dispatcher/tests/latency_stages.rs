@@ -152,3 +152,29 @@ fn names_of_series_and_stages_are_told_apart() {
         Series::ALL.iter().map(|series| series.name()).chain(Stage::ALL.iter().map(|stage| stage.name())).collect();
     assert_eq!(names.len(), 10);
 }
+
+/// Switched off to measure what they cost: counters and the stage times of completions stay.
+#[test]
+fn without_latencies_the_rest_of_the_books_is_kept() {
+    let (mut reactor, _handle) = Builder::default().latencies(false).build().unwrap();
+    let mut guest = TestGuest::new(RingSizes::new(64));
+    let owner = reactor.attach_guest(guest.memory.clone());
+    let ring = reactor.attach_ring(owner, guest.ends()).unwrap();
+    reactor.attach_subchannel(ring, id(1), SubchannelOptions::new(1), Box::new(Null)).unwrap();
+    for tag in 1..=3 {
+        guest.poster.stage(&now(ssch(1, 0, tag))).unwrap();
+        guest.poster.stage(&now(plain(Operation::Store, 1, 10 + tag))).unwrap();
+        guest.publish();
+        while reactor.turn(64) {}
+    }
+    let mut times = Vec::new();
+    while let Some((completion, _)) = guest.reader.take().unwrap() {
+        times.push(completion.times);
+    }
+    assert_eq!(times.len(), 6);
+    assert!(times.iter().any(|times| *times != Default::default()), "{times:?}");
+    let counters = reactor.counters();
+    assert_eq!((counters.taken, counters.finals, counters.ran), (6, 6, 3));
+    let latencies = reactor.take_latencies();
+    assert_eq!(Series::ALL.map(|series| counts(&latencies, series)), [[0; 5]; 5]);
+}

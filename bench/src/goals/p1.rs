@@ -10,23 +10,31 @@ use crate::peers::uring_nop::Submission;
 use crate::peers::{crossbeam_echo, rtrb_echo, uring_nop};
 use crate::pump::{throughput, Shape, Throughput, Until};
 use crate::report::Row;
-use crate::subject::Subject;
+use crate::subject::{usual, Subject};
 use fctl_dispatcher::device::null::Null;
+use fctl_dispatcher::Builder;
 
 /// Subchannels.
 pub const SUBCHANNELS: u16 = 256;
 
 const SHAPE: Shape = Shape { batch: 32, depth: 256 };
 
-/// Our side: starts a second.
-fn ours(setting: &Setting<'_>, memory: &GuestMemory) -> Measured<Throughput> {
+/// Our side: starts a second of a dispatcher with these settings.
+///
+/// # Errors
+/// It did wrong.
+pub fn starts(setting: &Setting<'_>, settings: Builder, memory: &GuestMemory) -> Measured<Throughput> {
     let placement = setting.placement;
-    let (subject, guest) = Subject::start(placement, memory, SUBCHANNELS.into(), || Box::new(Null))?;
+    let (subject, guest) = Subject::start_with(placement, settings, memory, SUBCHANNELS.into(), || Box::new(Null))?;
     let until = Until::Times(setting.options.times());
     let clock = subject.clock();
     let measured = placement.on_guest(|| throughput(&mut guest.wire(NoProgram, true), SHAPE, until, placement, Some(clock)))?;
     subject.stop(measured.round_trips)?;
     Ok(measured)
+}
+
+fn ours(setting: &Setting<'_>, memory: &GuestMemory) -> Measured<Throughput> {
+    starts(setting, usual(setting.placement), memory)
 }
 
 /// What is wanted against the echo while a ping-pong takes `nanoseconds`.

@@ -14,14 +14,14 @@ use crate::pump::Wire as _;
 use crate::report::Row;
 use crate::subject::Subject;
 use fctl_dispatcher::device::null::Null;
-use fctl_dispatcher::WaitPolicy;
+use fctl_dispatcher::Builder;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 /// Milliseconds from nothing until the first START has come back: dispatcher, thread, guest, ring, one subchannel.
 pub(super) fn first_start(placement: Placement, memory: &GuestMemory) -> Measured<f64> {
     let began = Instant::now();
-    let (subject, guest) = Subject::start_waiting(placement, WaitPolicy::default(), memory, 1, || Box::new(Null))?;
+    let (subject, guest) = Subject::start_with(placement, Builder::default(), memory, 1, || Box::new(Null))?;
     let (mut wire, mut ledger) = (guest.wire(NoProgram, true), Ledger::new(1));
     wire.send(&mut ledger, 1)?;
     while wire.receive(&mut ledger, 1)? == 0 {
@@ -39,8 +39,7 @@ pub(super) fn first_start(placement: Placement, memory: &GuestMemory) -> Measure
 pub fn tell_resident() -> Measured<()> {
     let placement = Placement::choose(&Place { cpus: Vec::new(), dir: std::env::temp_dir() })?;
     let memory = GuestMemory::new(4096)?;
-    let (subject, _guest) =
-        Subject::start_waiting(placement, WaitPolicy::default(), &memory, SUBCHANNELS.into(), || Box::new(Null))?;
+    let (subject, _guest) = Subject::start_with(placement, Builder::default(), &memory, SUBCHANNELS.into(), || Box::new(Null))?;
     // Until it sleeps.
     std::thread::sleep(Duration::from_millis(20));
     let status = std::fs::read_to_string("/proc/self/status").doing("read this process's memory")?;

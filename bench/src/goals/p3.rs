@@ -9,11 +9,12 @@ use crate::method::Wanted;
 use crate::peers::{libblkio, uring_reads};
 use crate::pump::{throughput, Shape, Throughput, Until};
 use crate::report::Row;
-use crate::subject::Subject;
+use crate::subject::{usual, Subject};
 use crate::volume_file::VolumeFile;
 use fctl_dispatcher::device::fba::Fba;
 use fctl_dispatcher::device::SubchannelDevice;
 use fctl_dispatcher::volume::{Volume, VolumeOptions};
+use fctl_dispatcher::Builder;
 use std::sync::Arc;
 
 /// Subchannels, each with one read outstanding.
@@ -37,9 +38,19 @@ pub fn devices(volume: &VolumeFile) -> Measured<impl FnMut() -> Box<dyn Subchann
     })
 }
 
-fn ours(setting: &Setting<'_>, memory: &GuestMemory, volume: &VolumeFile, reading: Reading) -> Measured<Throughput> {
+/// Our side: reads a second of a dispatcher with these settings.
+///
+/// # Errors
+/// It did wrong.
+pub fn reads(
+    setting: &Setting<'_>,
+    settings: Builder,
+    memory: &GuestMemory,
+    volume: &VolumeFile,
+    reading: Reading,
+) -> Measured<Throughput> {
     let placement = setting.placement;
-    let (subject, guest) = Subject::start(placement, memory, SUBCHANNELS.into(), devices(volume)?)?;
+    let (subject, guest) = Subject::start_with(placement, settings, memory, SUBCHANNELS.into(), devices(volume)?)?;
     let until = Until::Times(setting.options.times());
     let clock = subject.clock();
     let measured = placement.on_guest(|| {
@@ -70,7 +81,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
         let moment = if placement.one_cpu() { None } else { Some(setting.ping_pong()?) };
         let (mut mine, mut controls) = (Vec::new(), Vec::new());
         for ((row, reading), cpu) in rows.iter_mut().zip([Reading::Whole, Reading::Chained]).zip(&mut per_cpu) {
-            let our = quiet.run(|| ours(setting, &memory, &volume, reading))?;
+            let our = quiet.run(|| reads(setting, usual(placement), &memory, &volume, reading))?;
             let peer = quiet.run(|| uring_reads::reads(placement, &volume, &memory, SHAPE, times))?;
             row.pair(thousand(our), thousand(peer), Some(Wanted::AtLeast(0.9)));
             cpu.0.push(our.per_cpu_second / 1e3);

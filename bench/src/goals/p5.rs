@@ -12,13 +12,13 @@ use crate::guest::Program as _;
 use crate::guest_memory::GuestMemory;
 use crate::method::Wanted;
 use crate::report::Row;
-use crate::subject::{id, ring, Subject};
+use crate::subject::{id, ring, usual, Subject};
 use crate::volume_file::VolumeFile;
 use fctl_dispatcher::device::delay::Delay;
 use fctl_dispatcher::device::fba::Fba;
 use fctl_dispatcher::region::RegionWords;
 use fctl_dispatcher::volume::{Volume, VolumeOptions};
-use fctl_dispatcher::{SubchannelOptions, WaitPolicy};
+use fctl_dispatcher::SubchannelOptions;
 use fctl_ringabi::{CompletionFlags, CompletionReader, Descriptor, Disposition, GuestPort, Operation, Poster};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -172,7 +172,7 @@ fn wrong(fault: String) -> BenchError {
 fn run(setting: &Setting<'_>, memory: &GuestMemory, volume: &VolumeFile, home: Home) -> Measured<Vec<f64>> {
     let placement = setting.placement;
     placement.two_cpus()?;
-    let subject = Subject::spawn(placement, WaitPolicy::busy())?;
+    let subject = Subject::spawn(placement, usual(placement))?;
     let handle = subject.handle();
     let guest = handle.attach_guest(memory.mapped()?).doing("attach a guest")?;
     let (mut rings, mut homes) = (Vec::new(), Vec::new());

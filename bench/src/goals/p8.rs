@@ -12,7 +12,7 @@ use crate::pump::Latency;
 use crate::report::Row;
 use crate::subject::{id, ring, Subject};
 use fctl_dispatcher::device::null::Null;
-use fctl_dispatcher::{clock, SubchannelOptions, WaitPolicy};
+use fctl_dispatcher::{clock, Builder, SubchannelOptions, WaitPolicy};
 use fctl_ringabi::arch::Orb;
 use fctl_ringabi::Descriptor;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ const WAKE_UPS: usize = 100;
 #[allow(clippy::cast_precision_loss, reason = "a few context switches")]
 fn idle(setting: &Setting<'_>, memory: &GuestMemory) -> Measured<(f64, f64)> {
     let (subject, _guest) =
-        Subject::start_waiting(setting.placement, WaitPolicy::default(), memory, SUBCHANNELS.into(), || Box::new(Null))?;
+        Subject::start_with(setting.placement, Builder::default(), memory, SUBCHANNELS.into(), || Box::new(Null))?;
     std::thread::sleep(Duration::from_millis(200));
     let clock = subject.clock();
     let (seconds, switches) = (clock.seconds()?, clock.context_switches()?);
@@ -40,7 +40,7 @@ fn idle(setting: &Setting<'_>, memory: &GuestMemory) -> Measured<(f64, f64)> {
 /// From posted until taken by a dispatcher that slept.
 fn wake_up(setting: &Setting<'_>, memory: &GuestMemory) -> Measured<Latency> {
     let placement = setting.placement;
-    let subject = Subject::spawn(placement, WaitPolicy::sleeping())?;
+    let subject = Subject::spawn(placement, Builder::default().wait(WaitPolicy::sleeping()))?;
     let handle = subject.handle();
     let guest = handle.attach_guest(memory.mapped()?).doing("attach a guest")?;
     let (ends, port) = ring()?;

@@ -55,10 +55,11 @@ fn as_many_subchannels_as_a_set_has_can_be_walked() {
 }
 
 #[test]
-fn what_cannot_be_measured_says_why() {
-    for row in rows(Goal::P7) {
-        assert!(matches!(row.verdict, Verdict::NotRun(_)));
-        assert_eq!((row.ours, row.pairs.len()), (None, 0));
+fn histograms_are_compared_with_none() {
+    let rows = rows(Goal::P7);
+    assert_eq!(rows.len(), 2);
+    for row in rows.iter().filter_map(|row| row.ratio) {
+        assert!(row.median > 0.0, "{row:?}");
     }
 }
 

@@ -33,15 +33,16 @@ pub enum BuildError {
 #[derive(Clone, Debug)]
 #[must_use]
 pub struct Builder {
-    engine_slots: u16,
-    wait: WaitPolicy,
+    pub(crate) engine_slots: u16,
+    pub(crate) wait: WaitPolicy,
     cpu: Option<usize>,
-    stuck_after: Duration,
+    pub(crate) stuck_after: Duration,
+    pub(crate) latencies: bool,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { engine_slots: 256, wait: WaitPolicy::default(), cpu: None, stuck_after: Duration::from_secs(30) }
+        Self { engine_slots: 256, wait: WaitPolicy::default(), cpu: None, stuck_after: Duration::from_secs(30), latencies: true }
     }
 }
 
@@ -72,6 +73,13 @@ impl Builder {
         self
     }
 
+    /// Whether latencies are recorded: yes, if not said. For measuring what they cost; without them all [histograms](crate::metrics::Latencies) are
+    /// empty. Counters go on, and completions tell the times of their stages as ever.
+    pub fn latencies(mut self, recorded: bool) -> Self {
+        self.latencies = recorded;
+        self
+    }
+
     /// A reactor to be run by the caller: [`Reactor::run_here`], or [`Reactor::turn`] from a loop of the caller's own. The thread that
     /// runs the first turn must run all of them; it stays where its owner has placed it, whatever [`cpu`](Self::cpu) says.
     ///
@@ -79,7 +87,7 @@ impl Builder {
     /// The kernel refuses something.
     pub fn build(self) -> Result<(Reactor, Handle), BuildError> {
         let mailbox = Self::mailbox()?;
-        let reactor = Reactor::new(self.engine_slots, self.wait, self.stuck_after, Arc::clone(&mailbox))?;
+        let reactor = Reactor::new(&self, Arc::clone(&mailbox))?;
         Ok((reactor, Handle::new(mailbox, None)))
     }
 
@@ -93,7 +101,7 @@ impl Builder {
         let theirs = Arc::clone(&mailbox);
         let thread = std::thread::Builder::new().name("fctl-reactor".into()).spawn(move || {
             let built = self.cpu.map_or(Ok(()), affinity::pin).map_err(BuildError::from);
-            match built.and_then(|()| Ok(Reactor::new(self.engine_slots, self.wait, self.stuck_after, theirs)?)) {
+            match built.and_then(|()| Ok(Reactor::new(&self, theirs)?)) {
                 Ok(mut reactor) => {
                     if report.send(Ok(())).is_ok() {
                         reactor.run_here();

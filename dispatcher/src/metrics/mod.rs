@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Latency histograms by function and stage, and counters. Always on.
+//! Latency histograms by function and stage, and counters. Always on, unless somebody wants to know [what they cost](crate::Builder::latencies).
 //!
 //! Recorders belong to a reactor. A reader asks for them by the control mailbox and gets the filled recorder, while the reactor goes
 //! on with the spare: no lock, and the data path never waits.

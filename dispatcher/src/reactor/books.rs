@@ -25,6 +25,8 @@ pub(super) struct Books {
     now: u64,
     turn: u32,
     latencies: Latencies,
+    /// Whether latencies are recorded. Asked once for each run of starts that ended at once, once for every other final, and once a turn.
+    recorded: bool,
     pub(super) counters: Counters,
     finals_of_turn: [u64; Series::ALL.len()],
     run: Run,
@@ -34,11 +36,12 @@ pub(super) struct Books {
 const LONGEST_TURN: u64 = 100_000_000;
 
 impl Books {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(recorded: bool) -> Self {
         Self {
             now: clock::now(),
             turn: 0,
             latencies: Latencies::default(),
+            recorded,
             counters: Counters::default(),
             finals_of_turn: [0; Series::ALL.len()],
             run: Run::default(),
@@ -115,6 +118,9 @@ impl Books {
 
     /// How long the stages took of `count` descriptors that end now.
     fn stages(&mut self, series: Series, posted: u64, taken: u64, issued: u64, count: u64) {
+        if !self.recorded {
+            return;
+        }
         let now = self.now;
         self.finals_of_turn[series as usize] += count;
         if posted != 0 {
@@ -136,6 +142,9 @@ impl Books {
 
     /// The finals of the turn have just become visible to their guests.
     pub(super) fn delivered(&mut self) {
+        if !self.recorded {
+            return;
+        }
         let took = clock::now().saturating_sub(self.now);
         for (series, count) in Series::ALL.into_iter().zip(&mut self.finals_of_turn) {
             let count = core::mem::take(count);

@@ -23,7 +23,7 @@ pub use wait::WaitPolicy;
 
 use crate::affinity;
 use crate::clock;
-use crate::control::Mailbox;
+use crate::control::{Builder, Mailbox};
 use crate::device::Events;
 use crate::engine::{EngineCounters, Reaped, UringEngine, UringError};
 use crate::metrics::{Counters, Latencies};
@@ -71,13 +71,9 @@ pub struct Reactor {
 }
 
 impl Reactor {
-    pub(crate) fn new(
-        engine_slots: u16,
-        policy: WaitPolicy,
-        stuck_after: Duration,
-        mailbox: Arc<Mailbox>,
-    ) -> Result<Self, UringError> {
-        let mut engine = UringEngine::new(engine_slots)?;
+    pub(crate) fn new(settings: &Builder, mailbox: Arc<Mailbox>) -> Result<Self, UringError> {
+        let policy = settings.wait;
+        let mut engine = UringEngine::new(settings.engine_slots)?;
         engine.watch(MAILBOX_WATCH, mailbox.fd());
         Ok(Self {
             rings: Slab::default(),
@@ -86,10 +82,10 @@ impl Reactor {
             queues: Queues::default(),
             timers: Timers::default(),
             events: Events::default(),
-            books: Books::new(),
+            books: Books::new(settings.latencies),
             waiting: Waiting::new(policy, false),
             policy,
-            stuck: stuck::Watch::new(stuck_after),
+            stuck: stuck::Watch::new(settings.stuck_after),
             busy_rings: 0,
             resets: Vec::new(),
             replaced: Vec::new(),
