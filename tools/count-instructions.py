@@ -5,9 +5,11 @@
 `fctl-bench load --one-thread` makes each turn in a function of its own, and only what runs below it is counted. Each load runs twice, with a few
 and with more round trips; the difference, divided by their difference, has neither set-up nor first use in it.
 
-Fails when a count is more than the tolerance above its baseline. `--update` writes the counts as the new baselines.
+Fails when a count is more than the tolerance above its baseline. `--update` writes the counts as the new baselines. `--json` tells the counts to
+`fctl-bench peers` and judges nothing; `--built` uses the build that is there, and says so if that is older than the sources.
 Where FCTL_GATE is 1, as .ci/run sets it, what cannot run has failed.
 """
+import json
 import os
 import pathlib
 import re
@@ -31,6 +33,18 @@ def build():
     return TARGET / "release" / "fctl-bench"
 
 
+def built():
+    """The build that is there, or why it cannot be used."""
+    program = TARGET / "release" / "fctl-bench"
+    if not program.exists():
+        return None, "no build for callgrind yet: tools/count-instructions.py makes it"
+    sources = [ROOT / "Cargo.lock", *(path for room in ("ringabi", "dispatcher", "bench")
+                                      for path in (ROOT / room).glob("src/**/*.rs"))]
+    if max(source.stat().st_mtime for source in sources) > program.stat().st_mtime:
+        return None, "the build for callgrind is older than the sources: tools/count-instructions.py makes it anew"
+    return program, None
+
+
 def count(program, load, starts, directory):
     """Instructions below the counted function, and descriptors taken as the program tells them."""
     out = pathlib.Path(directory) / "callgrind.out"
@@ -52,15 +66,26 @@ def per_instruction(program, load):
 
 
 def main():
-    update = sys.argv[1:] == ["--update"]
-    if sys.argv[1:] and not update:
+    options = set(sys.argv[1:])
+    if options not in (set(), {"--update"}, {"--json"}, {"--json", "--built"}):
         sys.exit(__doc__)
+    update, as_json = "--update" in options, "--json" in options
+    program, reason = None, None
     if shutil.which("valgrind") is None:
-        print("instruction counts: not run (no valgrind)")
-        sys.exit(int(os.environ.get("FCTL_GATE", "0")))
+        reason = "no valgrind"
+    elif "--built" in options:
+        program, reason = built()
+    if reason:
+        print(json.dumps({"not_run": reason}) if as_json else f"instruction counts: not run ({reason})")
+        sys.exit(0 if as_json else int(os.environ.get("FCTL_GATE", "0")))
     book = tomllib.loads(BOOK.read_text())
     tolerance = book.pop("tolerance")
-    program = build()
+    program = program or build()
+    if as_json:
+        counts = [{"what": entry["what"], "count": per_instruction(program, load), "baseline": entry["baseline"],
+                   "goal": entry.get("goal")} for load, entry in book.items()]
+        print(json.dumps({"counts": {"tolerance": tolerance, "counts": counts}}))
+        return
     text, failed = BOOK.read_text(), []
     print(f"{'dispatcher side, batch 32':26} {'count':>7} {'baseline':>9} {'':>7}  goal")
     for load, entry in book.items():

@@ -26,7 +26,7 @@ pub enum Command {
     Resident,
 }
 
-/// The goals; P9 is `tools/count-instructions.py`.
+/// The goals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Goal {
     /// Round trips a second to null subchannels.
@@ -53,6 +53,9 @@ pub enum Goal {
     /// Idle, and waking up.
     #[value(name = "P8", alias = "p8")]
     P8,
+    /// Instructions of the dispatcher's side.
+    #[value(name = "P9", alias = "p9")]
+    P9,
     /// A KVM guest's ring against its exits.
     #[value(name = "P10", alias = "p10")]
     P10,
@@ -124,6 +127,11 @@ impl Peers {
                 8
             },
         )
+    }
+
+    /// How long a run takes at most. When that is over, pairs that are missing are not measured, and rows say so.
+    pub fn limit(&self) -> Duration {
+        Duration::from_secs(60 * if self.quick { 3 } else { 15 })
     }
 
     /// Size of the volume of P3 and P4, in bytes.

@@ -30,6 +30,7 @@ mod pump;
 mod report;
 mod subject;
 mod thread_clock;
+mod time_limit;
 mod traced;
 mod volume_file;
 

@@ -69,6 +69,8 @@ pub struct Report {
     pub settings: Settings,
     /// The comparisons.
     pub rows: Vec<Row>,
+    /// How long all took, in words.
+    pub took: String,
 }
 
 /// How the peers are set.
@@ -91,7 +93,7 @@ impl Report {
             volume_bytes: options.volume_bytes(),
             peers: PEERS,
         };
-        Self { machine, settings, rows: Vec::new() }
+        Self { machine, settings, rows: Vec::new(), took: String::new() }
     }
 
     /// The head: machine, kernel, placement, settings, and the table's first line.
@@ -140,8 +142,9 @@ impl Report {
         let undecided = count(|verdict| *verdict == Verdict::Undecided);
         let not_run = count(|verdict| matches!(verdict, Verdict::NotRun(_)));
         format!(
-            "\n{met} met, {not_met} not met, {undecided} undecided, {not_run} not run; only *met* counts as met. P9 is tools/count-instructions.py.\n\
-             An absolute figure proves nothing on a shared machine; only ratios of one run count.\n"
+            "\n{met} met, {not_met} not met, {undecided} undecided, {not_run} not run; only *met* counts as met. {}\n\
+             An absolute figure proves nothing on a shared machine; only ratios of one run count.\n",
+            self.took
         )
     }
 

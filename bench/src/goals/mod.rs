@@ -13,6 +13,7 @@ mod p5;
 mod p6;
 mod p7;
 mod p8;
+mod p9;
 
 use crate::cli::{Goal, Peers};
 use crate::disturbance::Quiet;
@@ -24,6 +25,8 @@ use crate::pingpong;
 use crate::placement::Placement;
 use crate::pump::Latency;
 use crate::report::{Report, Row};
+use crate::time_limit::TimeLimit;
+use clap::ValueEnum as _;
 use std::time::Duration;
 
 /// How long the ping-pong of a moment takes.
@@ -39,9 +42,16 @@ pub struct Setting<'a> {
     pub quiet: Quiet,
     /// All latencies.
     pub log: LatencyLog,
+    /// How long all may take.
+    pub time: TimeLimit,
 }
 
 impl Setting<'_> {
+    /// The pairs to be measured, for as long as there is time.
+    pub fn pairs(&self) -> impl Iterator<Item = u16> + '_ {
+        self.time.pairs(self.options.pairs)
+    }
+
     /// The ping-pong of this moment, in nanoseconds.
     ///
     /// # Errors
@@ -214,7 +224,7 @@ pub fn median_of(values: &[f64]) -> f64 {
 type Measure = fn(&Setting<'_>) -> Measured<Vec<Row>>;
 
 /// All goals, in order.
-const GOALS: [(Goal, Measure); 12] = [
+const GOALS: [(Goal, Measure); 13] = [
     (Goal::P1, p1::measure),
     (Goal::P2, p2::measure),
     (Goal::P3, p3::measure),
@@ -223,6 +233,7 @@ const GOALS: [(Goal, Measure); 12] = [
     (Goal::P6, p6::measure),
     (Goal::P7, p7::measure),
     (Goal::P8, p8::measure),
+    (Goal::P9, p9::measure),
     (Goal::P10, p10::measure),
     (Goal::P11, p11::measure),
     (Goal::P12, p12::measure),
@@ -236,7 +247,7 @@ const GOALS: [(Goal, Measure); 12] = [
 pub fn run(options: &Peers) -> Measured<()> {
     let placement = Placement::choose(&options.place)?;
     let quiet = Quiet::new(placement.one_cpu(), options.patience());
-    let setting = Setting { options, placement, quiet, log: LatencyLog::new() };
+    let setting = Setting { options, placement, quiet, log: LatencyLog::new(), time: TimeLimit::new(options.limit()) };
     let mut report = Report::new(Machine::look(), setting.placement, options);
     let tell = |text: String| {
         if !options.markdown {
@@ -245,14 +256,20 @@ pub fn run(options: &Peers) -> Measured<()> {
     };
     tell(report.head());
     for (goal, measure) in GOALS {
-        if options.wants(goal) {
+        if options.wants(goal) && setting.time.is_over() {
+            let name = goal.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+            let row = Comparison::new("", &format!("{name}, all of it"), "-", "", "-");
+            tell(report.add(vec![row.not_run(BenchError::NotRun(setting.time.reason()))?]));
+        } else if options.wants(goal) {
             let mut rows = measure(&setting)?;
+            setting.time.judge(&mut rows);
             if let Some(remark) = setting.quiet.remark() {
                 rows.iter_mut().for_each(|row| row.remarks.push(remark.clone()));
             }
             tell(report.add(rows));
         }
     }
+    report.took = setting.time.took();
     tell(report.foot());
     if options.markdown {
         print!("{}", report.markdown());

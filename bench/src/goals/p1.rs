@@ -69,7 +69,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
         }
         return rows.into_iter().map(Optional::row).collect();
     }
-    for _ in 0..setting.options.pairs {
+    for _ in setting.pairs() {
         let before = setting.ping_pong()?;
         let first = million(quiet.run(|| ours(setting, &memory))?);
         let [echo, polled, entered, crossbeam] = &mut rows;

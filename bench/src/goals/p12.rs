@@ -131,7 +131,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let what = "256 starts of 5 ms, then 256 clears";
     let mut quiet_after = Comparison::new("P12", what, "one by one: time until quiet", "ms", "≤ 1");
     let mut operations = Comparison::new("P12", "device operations in the storm", "one by one", "", "exactly 32 of 256");
-    for _ in 0..setting.options.pairs {
+    for _ in setting.pairs() {
         let ours = storm(true, TAKES_NANOSECONDS)?;
         let peer = storm(false, TAKES_NANOSECONDS)?;
         let again = storm(true, TAKES_NANOSECONDS)?;

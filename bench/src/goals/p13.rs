@@ -66,7 +66,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let mut first = Comparison::absolute("P13", "construct + first START", "ms", "≤ 10");
     let mut idle = Comparison::absolute("P13", "resident with 256 idle subchannels", "MiB", "≤ 16");
     let memory = GuestMemory::new(1 << 20)?;
-    for _ in 0..setting.options.pairs {
+    for _ in setting.pairs() {
         first.figure(first_start(setting.placement, &memory)?, Some(Wanted::AtMost(10.0)));
         idle.figure(resident()?, Some(Wanted::AtMost(16.0)));
     }

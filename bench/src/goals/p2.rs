@@ -39,7 +39,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     }
     let memory = GuestMemory::new(1 << 20)?;
     let times = setting.options.times();
-    for _ in 0..setting.options.pairs {
+    for _ in setting.pairs() {
         let before = setting.ping_pong()?;
         let first = setting.latency("P2-fctl", || ours(setting, &memory))?;
         let after = setting.ping_pong()?;

@@ -77,7 +77,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let what = libblkio::What { volume: &volume, memory: &memory, places: SUBCHANNELS };
     let mut per_cpu: [(Vec<f64>, Vec<f64>); 2] = Default::default();
     let thousand = |measured: Throughput| measured.per_second / 1e3;
-    for _ in 0..setting.options.pairs {
+    for _ in setting.pairs() {
         let moment = if placement.one_cpu() { None } else { Some(setting.ping_pong()?) };
         let (mut mine, mut controls) = (Vec::new(), Vec::new());
         for ((row, reading), cpu) in rows.iter_mut().zip([Reading::Whole, Reading::Chained]).zip(&mut per_cpu) {

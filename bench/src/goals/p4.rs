@@ -52,7 +52,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
         }
         return rows.into_iter().map(Optional::row).collect();
     }
-    for _ in 0..setting.options.pairs {
+    for _ in setting.pairs() {
         let moment = setting.ping_pong()?;
         let own = || setting.latency("P4-fctl", || ours(setting, &memory, &volume)).map(|nanoseconds| nanoseconds / 1e3);
         let first = own()?;

@@ -226,7 +226,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
             continue;
         }
         let (mut medians, mut clears) = (Vec::new(), 0);
-        for _ in 0..setting.options.pairs {
+        for _ in setting.pairs() {
             let mut turns = run(setting, &memory, &volume, home)?;
             clears += turns.len();
             row.figure(p99(&mut turns), Some(Wanted::AtMost(2.0)));

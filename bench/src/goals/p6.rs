@@ -82,7 +82,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let quiet = &setting.quiet;
     // What a dispatcher takes that has few.
     let mut bytes = Vec::new();
-    for _ in 0..setting.options.pairs {
+    for _ in setting.pairs() {
         let mut nanoseconds = |attached, walked| -> Measured<f64> {
             let mut taken = 0;
             let measured = quiet.run(|| {

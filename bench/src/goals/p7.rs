@@ -24,7 +24,7 @@ fn compare(setting: &Setting<'_>, mut row: Comparison, wanted: f64, unit: f64, r
         return row.not_run(error);
     }
     let rounds = if setting.options.quick { 1 } else { 2 };
-    for _ in 0..setting.options.pairs {
+    for _ in setting.pairs() {
         let mut figures = [0.0; 4];
         let before = setting.ping_pong()?;
         for _ in 0..rounds {

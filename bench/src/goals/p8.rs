@@ -96,7 +96,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let (milliseconds, count) = idle(setting, &memory)?;
     used.figure(milliseconds, Some(Wanted::AtMost(1.0)));
     switches.figure(count, Some(Wanted::AtMost(2.0)));
-    for _ in 0..setting.options.pairs {
+    for _ in setting.pairs() {
         let first = setting.latency("P8-doorbell", || wake_up(setting, &memory))?;
         let peer = setting.latency("P8-eventfd", || eventfd_pingpong::half_round_trip(setting.placement, WAKE_UPS))?;
         let second = setting.latency("P8-doorbell", || wake_up(setting, &memory))?;

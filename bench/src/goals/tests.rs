@@ -8,6 +8,7 @@ use crate::latency_log::LatencyLog;
 use crate::method::Verdict;
 use crate::placement::Placement;
 use crate::report::Row;
+use crate::time_limit::TimeLimit;
 use clap::Parser as _;
 
 fn options() -> Peers {
@@ -20,7 +21,7 @@ fn rows(goal: Goal) -> Vec<Row> {
     let options = options();
     let placement = Placement::choose(&options.place).unwrap();
     let quiet = Quiet::new(placement.one_cpu(), options.patience());
-    let setting = Setting { options: &options, placement, quiet, log: LatencyLog::new() };
+    let setting = Setting { options: &options, placement, quiet, log: LatencyLog::new(), time: TimeLimit::new(options.limit()) };
     let (_, measure) = GOALS.into_iter().find(|(name, _)| *name == goal).unwrap();
     let rows = measure(&setting).unwrap();
     for row in &rows {
@@ -61,6 +62,11 @@ fn histograms_are_compared_with_none() {
     for row in rows.iter().filter_map(|row| row.ratio) {
         assert!(row.median > 0.0, "{row:?}");
     }
+}
+
+#[test]
+fn instructions_have_a_row_for_each_path() {
+    assert_eq!(rows(Goal::P9).len(), 4);
 }
 
 #[test]
