@@ -68,6 +68,8 @@ pub enum Goal {
     /// Construction and memory.
     #[value(name = "P13", alias = "p13")]
     P13,
+    /// What a greedy ring costs modest ones.
+    Fairness,
 }
 
 /// Options of `peers`.

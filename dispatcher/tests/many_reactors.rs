@@ -3,10 +3,11 @@
 
 mod common;
 
-use common::scripted::ssch;
+use common::scripted::{ended, ssch, Stage};
 use common::{id, TestGuest, MEMORY_OFFSET};
 use fctl_dispatcher::device::fba::Fba;
 use fctl_dispatcher::device::null::Null;
+use fctl_dispatcher::device::Capabilities;
 use fctl_dispatcher::volume::{Volume, VolumeOptions};
 use fctl_dispatcher::{Builder, Handle, SubchannelOptions};
 use fctl_ringabi::arch::{Ccw, CcwFlags, Orb};
@@ -60,6 +61,12 @@ impl Writer {
     }
 }
 
+/// Each on a CPU of its own, where there are two.
+fn two_reactors() -> [Handle; 2] {
+    let cpus = fctl_dispatcher::affinity::allowed_cpus();
+    [0, 1].map(|number| Builder::default().cpu(cpus[number % cpus.len()]).spawn().unwrap())
+}
+
 fn attach_null(handle: &Handle, guest: &TestGuest, number: u16) -> fctl_dispatcher::RingId {
     let (_, ring) = guest.attach(handle);
     handle.attach_subchannel(ring, id(number), SubchannelOptions::new(number), Box::new(Null)).unwrap();
@@ -69,7 +76,8 @@ fn attach_null(handle: &Handle, guest: &TestGuest, number: u16) -> fctl_dispatch
 #[test]
 fn more_reactors_than_cpus_share_a_volume() {
     const BLOCKS: u32 = 64;
-    let reactors = u16::try_from(fctl_dispatcher::affinity::allowed_cpus().len()).unwrap().min(8) * 2 + 1;
+    let cpus = &fctl_dispatcher::affinity::allowed_cpus();
+    let reactors = u16::try_from(cpus.len()).unwrap().min(8) * 2 + 1;
     let file = tempfile::NamedTempFile::new().unwrap();
     file.as_file().set_len(u64::from(reactors) * u64::from(BLOCKS) * 512).unwrap();
     let volume = Arc::new(Volume::open(file.path(), VolumeOptions::default()).unwrap());
@@ -78,7 +86,9 @@ fn more_reactors_than_cpus_share_a_volume() {
         for owner in 0..reactors {
             let volume = Arc::clone(&volume);
             scope.spawn(move || {
-                let handle = Builder::default().spawn().unwrap();
+                // Two or three on each CPU.
+                let cpu = cpus[usize::from(owner) % cpus.len()];
+                let handle = Builder::default().cpu(cpu).spawn().unwrap();
                 let guest = TestGuest::new(RingSizes::new(16));
                 let (_, ring) = guest.attach(&handle);
                 let device = Box::new(Fba::new(volume).unwrap());
@@ -111,7 +121,7 @@ fn more_reactors_than_cpus_share_a_volume() {
 #[test]
 fn a_subchannel_is_operational_only_where_its_home_ring_is_served() {
     let mut guests = [TestGuest::new(RingSizes::new(8)), TestGuest::new(RingSizes::new(8))];
-    let handles = [Builder::default().spawn().unwrap(), Builder::default().spawn().unwrap()];
+    let handles = two_reactors();
     for (number, (handle, guest)) in (0..).zip(handles.iter().zip(&guests)) {
         attach_null(handle, guest, number);
     }
@@ -128,7 +138,7 @@ fn a_subchannel_is_operational_only_where_its_home_ring_is_served() {
 /// Moving a ring is drain, detach, attach: its positions live in the ring, so the guest notices nothing.
 #[test]
 fn a_ring_moves_from_reactor_to_reactor_and_loses_nothing() {
-    let handles = [Builder::default().spawn().unwrap(), Builder::default().spawn().unwrap()];
+    let handles = two_reactors();
     let mut guest = TestGuest::new(RingSizes::new(8));
     let mut tag = 0;
     for handle in handles.iter().cycle().take(6) {
@@ -184,4 +194,61 @@ fn a_greedy_ring_costs_the_modest_ones_no_turn() {
         }
     }
     assert_eq!(ended, 200 * 64);
+}
+
+/// One engine slot, for which a ring keeps eight starts waiting: another ring's start does not wait for all of them, and starts that come later do
+/// not get in before it.
+#[test]
+fn a_greedy_ring_does_not_keep_the_engine_slots_for_itself() {
+    const GREEDY: u16 = 8;
+    let stage = Stage::default();
+    let (mut reactor, _handle) = Builder::default().engine_slots(1).build().unwrap();
+    let mut guests = [TestGuest::new(RingSizes::new(64)), TestGuest::new(RingSizes::new(64))];
+    for (guest, numbers) in guests.iter().zip([0..GREEDY, GREEDY..GREEDY + 1]) {
+        let owner = reactor.attach_guest(guest.memory.clone());
+        let ring = reactor.attach_ring(owner, guest.ends()).unwrap();
+        for number in numbers {
+            let device = stage.device(number, Capabilities::ENGINE);
+            reactor.attach_subchannel(ring, id(number), SubchannelOptions::new(number), device).unwrap();
+        }
+    }
+    let mut tag = 0;
+    let mut post = |guest: &mut TestGuest, number: u16| {
+        tag += 1;
+        guest.poster.post(&ssch(number, 0, tag)).unwrap();
+    };
+    for number in 0..GREEDY {
+        post(&mut guests[0], number);
+    }
+    reactor.turn(64);
+    let mut order = Vec::new();
+    let mut running: Vec<u16> = stage.take_calls().into_iter().map(|(number, _)| number).collect();
+    assert_eq!(running, [0]);
+    post(&mut guests[1], GREEDY);
+    reactor.turn(64);
+    // The greedy one starts each subchannel again as soon as it has ended.
+    for _ in 0..40 {
+        assert_eq!(running.len(), 1, "one slot, one start with its device");
+        let number = running.remove(0);
+        order.push(number);
+        stage.tell(number, ended(0x1008));
+        while running.is_empty() {
+            reactor.turn(64);
+            for (at, guest) in guests.iter_mut().enumerate() {
+                while let Some((completion, _)) = guest.reader.take().unwrap() {
+                    assert_eq!(completion.cc, 0);
+                    let number = if at == 0 { number } else { GREEDY };
+                    post(guest, number);
+                }
+            }
+            running.extend(stage.take_calls().into_iter().map(|(number, _)| number));
+        }
+    }
+    // One has the slot when its start is taken, one gets it in that turn, one may stand before it.
+    for four in order.windows(4) {
+        assert!(four.contains(&GREEDY), "three starts of the greedy ring at most go before one of the modest: {order:?}");
+    }
+    for number in 0..GREEDY {
+        assert!(order.contains(&number), "and each start of the greedy one has its turn: {order:?}");
+    }
 }

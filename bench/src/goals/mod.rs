@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The goals: which sides are compared, and what is wanted of their ratio.
 
+mod fairness;
 pub mod p1;
 mod p10;
 mod p11;
@@ -224,7 +225,7 @@ pub fn median_of(values: &[f64]) -> f64 {
 type Measure = fn(&Setting<'_>) -> Measured<Vec<Row>>;
 
 /// All goals, in order.
-const GOALS: [(Goal, Measure); 13] = [
+const GOALS: [(Goal, Measure); 14] = [
     (Goal::P1, p1::measure),
     (Goal::P2, p2::measure),
     (Goal::P3, p3::measure),
@@ -238,6 +239,7 @@ const GOALS: [(Goal, Measure); 13] = [
     (Goal::P11, p11::measure),
     (Goal::P12, p12::measure),
     (Goal::P13, p13::measure),
+    (Goal::Fairness, fairness::measure),
 ];
 
 /// Measures the goals that were asked for, prints the table, and writes the JSON.

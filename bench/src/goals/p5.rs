@@ -269,7 +269,7 @@ fn run(setting: &Setting<'_>, memory: &GuestMemory, volume: &VolumeFile, load: L
 }
 
 /// The value that 99 of 100 do not exceed.
-fn p99(values: &mut [f64]) -> f64 {
+pub fn p99(values: &mut [f64]) -> f64 {
     values.sort_by(f64::total_cmp);
     values.get((values.len() * 99).div_ceil(100).saturating_sub(1)).copied().unwrap_or(f64::NAN)
 }

@@ -95,6 +95,11 @@ fn merging_avoids_what_the_engine_had_not_taken_yet() {
 }
 
 #[test]
+fn a_greedy_ring_is_compared_with_none() {
+    assert_eq!(rows(Goal::Fairness).len(), 2);
+}
+
+#[test]
 fn a_fresh_dispatcher_answers() {
     // Its memory is that of a process of its own, which the test program cannot be; tools/slow-checks.sh runs it.
     let options = options();

@@ -3,6 +3,7 @@
 
 use super::answers::RingAnswers;
 use super::books::Books;
+use super::lines::Lines;
 use super::ring::Ring;
 use super::table::{queued, Entry};
 use super::timers::Timers;
@@ -42,8 +43,8 @@ pub(super) struct Queues {
     clears: Queue,
     halts: Queue,
     starts: Queue,
-    /// Starts and resumes that wait for an engine slot, in order.
-    waiting: VecDeque<u32>,
+    /// Starts and resumes that wait for an engine slot.
+    pub(super) waiting: Lines,
     /// Status that waits for room in its ring.
     pub(super) undelivered: VecDeque<u32>,
 }
@@ -55,9 +56,7 @@ impl Queues {
             queue.next.reserve(count.saturating_sub(queue.next.len()));
             queue.spare.reserve(count);
         }
-        for queue in [&mut self.waiting, &mut self.undelivered] {
-            queue.reserve(count.saturating_sub(queue.len()));
-        }
+        self.undelivered.reserve(count.saturating_sub(self.undelivered.len()));
     }
 
     /// Takes a subchannel out of all queues: it is going.
@@ -65,9 +64,8 @@ impl Queues {
         for queue in [&mut self.clears, &mut self.halts, &mut self.starts] {
             queue.next.retain(|&other| other != index);
         }
-        for queue in [&mut self.waiting, &mut self.undelivered] {
-            queue.retain(|&other| other != index);
-        }
+        self.waiting.forget(index);
+        self.undelivered.retain(|&other| other != index);
     }
 
     /// True if something can be issued now.
@@ -115,16 +113,11 @@ impl Queues {
         }
         if entry.slot.is_none() && entry.queued & queued::ENGINE == 0 {
             entry.queued |= queued::ENGINE;
-            self.waiting.push_back(index);
+            self.waiting.push(entry.ring, index);
         }
         entry.slot.is_some()
     }
 
-    /// True if nobody waits for an engine slot.
-    #[inline]
-    pub(super) fn nobody_waits(&self) -> bool {
-        self.waiting.is_empty()
-    }
 }
 
 /// The queue that a function stands in.
@@ -165,7 +158,10 @@ impl Station<'_> {
     // Out of line, as all that is rarer than a start: the start's own way then needs no station in memory.
     #[inline(never)]
     fn perform(self, mark: u8) {
-        let Some(function) = self.entry.subchannel.next_function() else { return };
+        let Some(function) = self.entry.subchannel.next_function() else {
+            // It was cancelled: a slot that it was given goes back.
+            return self.settle();
+        };
         if class(function) != mark {
             // Overtaken since it was queued.
             return self.queues.enqueue(self.index, self.entry);
@@ -188,6 +184,16 @@ impl Station<'_> {
             // A start that is next does not come here.
             Function::Start | Function::HaltUnissued | Function::RefuseStart | Function::PresentStacked => {}
         });
+    }
+
+    /// Issues a start, or a resume, that has its slot.
+    fn begin(self) {
+        let Self { index, entry, ring, memory, engine, events, timers, queues, books } = self;
+        if !entry.subchannel.start_is_next() {
+            Self { index, entry, ring, memory, engine, events, timers, queues, books }.perform(queued::START);
+        } else if !start(index, entry, ring, memory, engine, events, timers, books) {
+            Self { index, entry, ring, memory, engine, events, timers, queues, books }.hear();
+        }
     }
 
     /// Calls the device, and turns its answers into status.
@@ -322,8 +328,8 @@ impl Reactor {
     /// Issues what the accepted instructions came to, in a turn that `took` some or did not. True if anything was.
     #[inline]
     pub(super) fn issue(&mut self, took: bool) -> bool {
-        self.hand_out_slots();
-        if !self.queues.any() {
+        let slots_are_waited_for = !self.queues.waiting.is_empty() && self.engine.free_slots() > 0;
+        if !self.queues.any() && !slots_are_waited_for {
             return false;
         }
         // In a turn that took descriptors, intake's stamp is this stage's too: a second look at the clock made a null device slower (measured: up to
@@ -334,20 +340,29 @@ impl Reactor {
         self.pass_of_stops(queued::CLEAR);
         self.pass_of_stops(queued::HALT);
         self.pass(queued::START);
+        if !self.queues.waiting.is_empty() {
+            self.give_slots();
+        }
         true
     }
 
-    /// Gives free slots to those who wait for one, in the order in which they came. Who does not want one any more uses none up.
-    #[inline]
-    fn hand_out_slots(&mut self) {
-        while !self.queues.waiting.is_empty() && self.engine.free_slots() > 0 {
-            let Some(index) = self.queues.waiting.pop_front() else { break };
-            let Some(entry) = self.subchannels.get_mut(index) else { continue };
-            entry.queued &= !queued::ENGINE;
-            if entry.wants_slot() {
-                entry.slot = self.engine.acquire(index);
+    /// Issues what waited for an engine slot. All of this turn have got into line by now: if slots were given before, what is left when each ring had one would go
+    /// to the ring that always has somebody in line. Who does not want a slot any more uses none up.
+    #[inline(never)]
+    fn give_slots(&mut self) {
+        while self.engine.free_slots() > 0 {
+            let Some(index) = self.queues.waiting.pop() else { break };
+            let Some(station) = self.station(index) else { continue };
+            station.entry.queued &= !queued::ENGINE;
+            if !station.entry.wants_slot() {
+                station.queues.enqueue(index, station.entry);
+                continue;
             }
-            self.queues.enqueue(index, entry);
+            station.entry.slot = station.engine.acquire(index);
+            // What stands in the queue of the next turn is issued then.
+            if station.entry.queued & queued::START == 0 {
+                station.begin();
+            }
         }
     }
 

@@ -9,6 +9,7 @@ mod books;
 mod generations;
 mod intake;
 mod issue;
+mod lines;
 mod reset;
 mod ring;
 mod settle;
@@ -294,7 +295,7 @@ impl Reactor {
         let idle = self.rings.iter().all(|(_, ring)| !ring.serving() || ring.stalled || ring.port.is_empty())
             && self.mailbox.is_empty()
             && !self.queues.any()
-            && (self.queues.nobody_waits() || self.engine.free_slots() == 0)
+            && (self.queues.waiting.is_empty() || self.engine.free_slots() == 0)
             && !self.engine.wants_enter_or_has_reaped();
         if !idle {
             self.wake();
