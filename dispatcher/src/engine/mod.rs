@@ -12,11 +12,13 @@ mod segments;
 mod uring;
 mod uring_setup;
 mod wakeup;
+mod workers;
 
 pub use segments::{Segment, Segments, MOST_SEGMENTS};
 pub(crate) use uring::Reaped;
 pub use uring::{EngineCounters, UringEngine};
 pub use uring_setup::UringError;
+pub(crate) use workers::WorkerBounds;
 
 /// A slot of an engine, as handed to one channel program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -3,6 +3,7 @@
 
 use super::uring_setup::{set_up, UringError};
 use super::wakeup::Wakeup;
+use super::workers::{self, WorkerBounds};
 use super::{Engine, Operation, OperationResult, Segments, SlotId};
 use io_uring::squeue::Entry;
 use io_uring::{cqueue, opcode, squeue, types, IoUring};
@@ -89,10 +90,16 @@ impl UringEngine {
     /// # Errors
     /// The kernel refuses, with the setting that decides it.
     pub fn new(slots: u16) -> Result<Self, UringError> {
+        Self::with_workers(slots, WorkerBounds::default())
+    }
+
+    /// The same, with bounds of the kernel's worker threads.
+    pub(crate) fn with_workers(slots: u16, bounds: WorkerBounds) -> Result<Self, UringError> {
         if slots == 0 || slots > 4096 {
             return Err(UringError::Slots(u32::from(slots)));
         }
         let (ring, deferred) = set_up(slots)?;
+        workers::bound(&ring, bounds)?;
         let entries = ring.params().cq_entries();
         let wakeup = Wakeup::new().map_err(|source| UringError::Setup { entries, source })?;
         Ok(Self {
@@ -111,6 +118,13 @@ impl UringEngine {
             complained: false,
             wakeup,
         })
+    }
+
+    /// Has the kernel's workers run on these CPUs only. To be called by the thread that has made the engine.
+    pub(crate) fn place_workers(&self, cpus: &[usize]) {
+        if let Err(error) = workers::place(&self.ring, cpus) {
+            tracing::warn!(%error, ?cpus, "the kernel's workers cannot be placed: they run wherever the kernel likes");
+        }
     }
 
     /// True if completions are run only when this thread asks for them (Linux 6.1).

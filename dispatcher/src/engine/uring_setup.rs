@@ -33,6 +33,14 @@ pub enum UringError {
     /// The number of slots is out of range.
     #[error("engine_slots is {0}: 1 to 4096 are accepted")]
     Slots(u32),
+    /// A bound of the worker threads is out of range.
+    #[error("io_workers: {name} is {value}: 1 to 4096 are accepted")]
+    Workers {
+        /// Which bound.
+        name: &'static str,
+        /// Its value.
+        value: u32,
+    },
     /// Anything else.
     #[error("io_uring of {entries} entries cannot be set up: {source}")]
     Setup {

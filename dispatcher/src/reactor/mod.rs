@@ -74,7 +74,7 @@ pub struct Reactor {
 impl Reactor {
     pub(crate) fn new(settings: &Builder, mailbox: Arc<Mailbox>) -> Result<Self, UringError> {
         let policy = settings.wait;
-        let mut engine = UringEngine::new(settings.engine_slots)?;
+        let mut engine = UringEngine::with_workers(settings.engine_slots, settings.workers)?;
         engine.watch(MAILBOX_WATCH, mailbox.fd());
         Ok(Self {
             rings: Slab::default(),
@@ -94,6 +94,11 @@ impl Reactor {
             mailbox,
             engine,
         })
+    }
+
+    /// Has the kernel's workers run on these CPUs only; for the thread that has built the reactor and is to run it.
+    pub(crate) fn place_workers(&self, cpus: &[usize]) {
+        self.engine.place_workers(cpus);
     }
 
     /// Runs until it is stopped, on the calling thread. Never returns before the kernel has given back every buffer.
