@@ -78,7 +78,7 @@ const PEERS: &str = "bare io_uring: single issuer, deferred task run; storage da
                      one polled queue; libblkio: io_uring driver as it comes";
 
 /// Widths of the table's columns.
-const WIDTHS: [usize; 7] = [4, 40, 24, 42, 20, 20, 26];
+const WIDTHS: [usize; 7] = [8, 40, 24, 42, 20, 20, 26];
 
 impl Report {
     /// A report without rows yet.

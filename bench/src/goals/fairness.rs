@@ -130,7 +130,7 @@ fn wait<P: Program + Send>(
 }
 
 fn compare(setting: &Setting<'_>, what: &str, remark: &str, run: &dyn Fn(bool) -> Measured<f64>) -> Measured<Row> {
-    let mut row = Comparison::new("fair", what, "without the greedy ring", "ns", "≤ 2");
+    let mut row = Comparison::new("fairness", what, "without the greedy ring", "ns", "≤ 2");
     if let Err(error) = setting.placement.two_cpus() {
         return row.not_run(error);
     }
