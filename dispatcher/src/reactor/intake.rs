@@ -56,6 +56,10 @@ impl Reactor {
         let end = self.take_until(place, budget, &mut count);
         // Also when the ring is to be fenced: what came before the violation was taken.
         self.books.counters.taken += count;
+        if let Some(ring) = self.rings.get_mut(place) {
+            let fill = count > 0 && count >= u64::from(budget);
+            ring.had_its_fill = if fill { ring.had_its_fill.saturating_add(1) } else { 0 };
+        }
         end.map(|()| count > 0)
     }
 

@@ -15,6 +15,10 @@ use crate::subchannel::Function;
 use fctl_ringabi::arch::{DeviceStatus, Orb};
 use std::collections::VecDeque;
 
+/// For so many turns running a ring from which as much is taken as a turn may take keeps its starts waiting for engine slots. Enough for clears of 1,024
+/// subchannels; and a guest that posts without a pause makes its own starts wait no longer than that.
+const TURNS_TO_WAIT_FOR_CLEARS: u8 = 16;
+
 /// Subchannels of one class, in order. What comes in while a pass goes on is the next pass's.
 #[derive(Debug, Default)]
 struct Queue {
@@ -347,11 +351,14 @@ impl Reactor {
     }
 
     /// Issues what waited for an engine slot. All of this turn have got into line by now: if slots were given before, what is left when each ring had one would go
-    /// to the ring that always has somebody in line. Who does not want a slot any more uses none up.
+    /// to the ring that always has somebody in line. Who does not want a slot any more uses none up. Behind what a turn may take of a ring there may be clears
+    /// of those that wait, so a ring that had its fill waits with its line for a while: a storm of clears then finds starts that were never issued.
     #[inline(never)]
     fn give_slots(&mut self) {
         while self.engine.free_slots() > 0 {
-            let Some(index) = self.queues.waiting.pop() else { break };
+            let rings = &self.rings;
+            let may = |ring| rings.get(ring).is_none_or(|ring| !(1..=TURNS_TO_WAIT_FOR_CLEARS).contains(&ring.had_its_fill));
+            let Some(index) = self.queues.waiting.pop(may) else { break };
             let Some(station) = self.station(index) else { continue };
             station.entry.queued &= !queued::ENGINE;
             if !station.entry.wants_slot() {

@@ -46,16 +46,23 @@ impl Lines {
         self.rings.is_empty()
     }
 
-    /// Who is next.
+    /// Who is next, of the rings whose turn it may be.
     #[inline]
-    pub(super) fn pop(&mut self) -> Option<u32> {
-        let ring = self.rings.pop_front()?;
-        let line = self.lines.get_mut(ring as usize)?;
-        let next = line.pop_front();
-        if !line.is_empty() {
-            self.rings.push_back(ring);
+    pub(super) fn pop(&mut self, may: impl Fn(u32) -> bool) -> Option<u32> {
+        for _ in 0..self.rings.len() {
+            let ring = self.rings.pop_front()?;
+            if !may(ring) {
+                self.rings.push_back(ring);
+                continue;
+            }
+            let line = self.lines.get_mut(ring as usize)?;
+            let next = line.pop_front();
+            if !line.is_empty() {
+                self.rings.push_back(ring);
+            }
+            return next;
         }
-        next
+        None
     }
 
     /// A subchannel does not wait any more.
@@ -84,9 +91,16 @@ mod tests {
     #[test]
     fn rings_take_turns_and_each_ring_keeps_its_order() {
         let mut lines = lines(&[(2, 20), (2, 21), (2, 22), (0, 1), (5, 50), (5, 51)]);
-        let order: Vec<_> = std::iter::from_fn(|| lines.pop()).collect();
+        let order: Vec<_> = std::iter::from_fn(|| lines.pop(|_| true)).collect();
         assert_eq!(order, [20, 1, 50, 21, 51, 22]);
-        assert_eq!(lines.pop(), None);
+        assert_eq!(lines.pop(|_| true), None);
+    }
+
+    #[test]
+    fn a_ring_that_may_not_be_next_keeps_its_line() {
+        let mut lines = lines(&[(0, 1), (1, 2), (1, 3)]);
+        assert_eq!([lines.pop(|ring| ring != 1), lines.pop(|ring| ring != 1)], [Some(1), None]);
+        assert_eq!([lines.pop(|_| true), lines.pop(|_| true)], [Some(2), Some(3)]);
     }
 
     #[test]
@@ -95,6 +109,7 @@ mod tests {
         lines.forget(1);
         lines.forget(2);
         lines.push(0, 4);
-        assert_eq!([lines.pop(), lines.pop(), lines.pop()], [Some(3), Some(4), None]);
+        let mut pop = || lines.pop(|_| true);
+        assert_eq!([pop(), pop(), pop()], [Some(3), Some(4), None]);
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Ring {
     pub(super) owed: u64,
     /// The next descriptor has no room for its completions.
     pub(super) stalled: bool,
+    /// For so many turns running as many descriptors were taken as a turn may take: more stand behind, and they may be clears.
+    pub(super) had_its_fill: u8,
     pub(super) has_clock: bool,
     pub(super) waiter: Option<Waiter>,
     /// Subchannels whose home this is.
@@ -74,6 +76,7 @@ impl Ring {
             answered: false,
             owed: 0,
             stalled: false,
+            had_its_fill: 0,
             has_clock,
             waiter: None,
             subchannels: 0,
