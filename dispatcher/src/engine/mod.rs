@@ -93,7 +93,7 @@ pub trait Engine {
     }
 
     /// Asks for the slot's operation to be cancelled. That is a hint: the operation ends by itself in any case, perhaps with all its
-    /// bytes moved, and only then are the segments free.
+    /// bytes moved, and only then are the segments free. May be asked again, if the first time did not help.
     fn cancel(&mut self, slot: SlotId);
 
     /// True while an operation of this slot is in the kernel.

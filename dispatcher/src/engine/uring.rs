@@ -32,6 +32,8 @@ const KIND_OPERATION: u64 = 1;
 const KIND_CANCEL: u64 = 2;
 const KIND_WATCH: u64 = 3;
 const KIND_NOTIFY: u64 = 4;
+/// The cancel of a watch or of a notification: nobody waits for its answer.
+const KIND_UNWATCH: u64 = 5;
 
 /// kind 8 bits, generation 24 bits, index 32 bits
 const fn token(kind: u64, generation: u32, index: u32) -> u64 {
@@ -45,8 +47,13 @@ struct Slot {
     owner: Option<u32>,
     generation: u32,
     in_flight: bool,
+    /// The kernel's queue has it.
+    given: bool,
+    /// It was cancelled before it was given, and its end is among what was reaped.
+    withdrawn: bool,
     /// The kernel is not to try it on this thread.
     aside: bool,
+    /// A cancel is on its way: another one can be asked for when the kernel has answered it.
     cancel_asked: bool,
     /// When this operation was first seen to be in the kernel by [`UringEngine::overdue`]; 0 before.
     seen_at: u64,
@@ -261,14 +268,21 @@ impl UringEngine {
         Some(entry.flags(flags).user_data(token(KIND_OPERATION, slot.generation, index.into())))
     }
 
-    /// Moves what is staged into the kernel's queue, cancels first.
+    /// Moves what is staged into the kernel's queue. Cancels first: what they are for is there already.
     fn fill(&mut self) {
         while let Some((index, generation)) = self.cancels.pop_front() {
             let target = token(KIND_OPERATION, generation, index.into());
-            self.push(&opcode::AsyncCancel::new(target).build().user_data(token(KIND_CANCEL, 0, index.into())));
+            self.push(&opcode::AsyncCancel::new(target).build().user_data(token(KIND_CANCEL, generation, index.into())));
             self.counters.cancels += 1;
         }
         while let Some(index) = self.staged.pop_front() {
+            // One that was withdrawn stays out of the kernel; its slot may stand here twice then, if it has another operation already.
+            let Some(slot) =
+                self.slots.get_mut(usize::from(index)).filter(|slot| slot.in_flight && !slot.given && !slot.withdrawn)
+            else {
+                continue;
+            };
+            slot.given = true;
             if let Some(entry) = self.build(index) {
                 self.push(&entry);
                 self.counters.operations += 1;
@@ -335,10 +349,19 @@ impl UringEngine {
         let (kind, generation, index) = (data >> 56, (data >> 32) as u32 & 0xFF_FFFF, data as u32);
         Some(match kind {
             KIND_OPERATION => self.ended(generation, index, result),
+            KIND_CANCEL => self.cancel_answered(generation, index),
             KIND_WATCH => Reaped::Readable { watch: index, again: cqueue::more(flags) },
             KIND_NOTIFY => Reaped::Notified { ring: index },
             _ => Reaped::Nothing,
         })
+    }
+
+    /// Whatever the kernel says to a cancel, the operation may go on: who wants it stopped may ask again.
+    fn cancel_answered(&mut self, generation: u32, index: u32) -> Reaped {
+        if let Some(slot) = self.slots.get_mut(index as usize).filter(|slot| slot.generation & 0xFF_FFFF == generation) {
+            slot.cancel_asked = false;
+        }
+        Reaped::Nothing
     }
 
     fn ended(&mut self, generation: u32, index: u32, result: i32) -> Reaped {
@@ -349,6 +372,8 @@ impl UringEngine {
             return Reaped::Nothing;
         }
         slot.in_flight = false;
+        slot.given = false;
+        slot.withdrawn = false;
         self.flying -= 1;
         slot.seen_at = 0;
         slot.cancel_asked = false;
@@ -376,7 +401,7 @@ impl UringEngine {
     pub(crate) fn unwatch(&mut self, watch: u32, file: RawFd) {
         self.wakeup.unwatch(file);
         let entry = opcode::AsyncCancel::new(token(KIND_WATCH, 0, watch)).build();
-        self.push(&entry.user_data(token(KIND_CANCEL, 0, watch)));
+        self.push(&entry.user_data(token(KIND_UNWATCH, 0, watch)));
     }
 
     /// Writes to an eventfd: a notification. The caller sees to it that a ring has at most one outstanding.
@@ -388,7 +413,7 @@ impl UringEngine {
     /// Gives up a notification that the other side may be blocking.
     pub(crate) fn cancel_notify(&mut self, ring: u32) {
         let entry = opcode::AsyncCancel::new(token(KIND_NOTIFY, 0, ring)).build();
-        self.push(&entry.user_data(token(KIND_CANCEL, 0, ring)));
+        self.push(&entry.user_data(token(KIND_UNWATCH, 0, ring)));
     }
 
     /// Readable when there is something to reap, from [`arm`](Self::arm) on.
@@ -437,7 +462,14 @@ impl Engine for UringEngine {
 
     fn cancel(&mut self, slot: SlotId) {
         let entry = &mut self.slots[usize::from(slot.0)];
-        if entry.in_flight && !entry.cancel_asked {
+        if !entry.in_flight || entry.withdrawn {
+            return;
+        }
+        if !entry.given {
+            // A cancel would go to the kernel before the operation and find nothing. It ends here, as if the kernel had said so.
+            entry.withdrawn = true;
+            self.reaped.push_back((token(KIND_OPERATION, entry.generation, slot.0.into()), -libc::ECANCELED, 0));
+        } else if !entry.cancel_asked {
             entry.cancel_asked = true;
             self.cancels.push_back((slot.0, entry.generation));
         }
@@ -452,11 +484,16 @@ impl Engine for UringEngine {
 impl UringEngine {
     /// Cancels all and waits until the kernel has given back every buffer.
     pub(crate) fn quiesce(&mut self) {
-        for index in 0..self.slots.len() {
-            #[allow(clippy::cast_possible_truncation, reason = "an engine has at most 4096 slots")]
-            self.cancel(SlotId(index as u16));
-        }
-        while self.in_flight_count() > 0 {
+        loop {
+            // Again each time: what did not obey once may obey later.
+            for index in 0..self.slots.len() {
+                #[allow(clippy::cast_possible_truncation, reason = "an engine has at most 4096 slots")]
+                self.cancel(SlotId(index as u16));
+            }
+            while self.reap().is_some() {}
+            if self.in_flight_count() == 0 {
+                return;
+            }
             if self.enter_turn(Some(Some(Duration::from_millis(100)))).is_err() {
                 return;
             }

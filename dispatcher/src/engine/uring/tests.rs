@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
+//! What of the engine no guest can bring about at the right moment, and what it tells the kernel.
+
 use super::*;
 use crate::engine::Segment;
+use std::os::fd::AsRawFd;
+use std::os::unix::net::UnixStream;
 use std::ptr::NonNull;
 
 /// The field `rw_flags` of what the kernel is given (Linux `include/uapi/linux/io_uring.h`, `struct io_uring_sqe`: 64 bytes, this at 28).
@@ -36,4 +40,34 @@ fn a_durable_write_asks_the_kernel_for_stable_storage_and_nothing_else_does() {
             assert_eq!(rw_flags(&entry), expected, "{operation:?} in {pieces} pieces");
         }
     }
+}
+
+/// An engine of one slot with a read of a socket in the kernel, its buffer, and the socket's other end.
+fn reading() -> (UringEngine, SlotId, Box<[u8; 16]>, [UnixStream; 2]) {
+    let mut engine = UringEngine::new(1).unwrap();
+    let mut buffer = Box::new([0; 16]);
+    let (reads, writes) = UnixStream::pair().unwrap();
+    let slot = engine.acquire(5).unwrap();
+    let segment = Segment { address: NonNull::from(&mut *buffer).cast(), length: 16 };
+    assert!(engine.segments(slot).push(segment));
+    engine.submit(slot, Operation::Read { file: reads.as_raw_fd(), offset: u64::MAX });
+    engine.enter_turn(None).unwrap();
+    assert!(engine.in_flight(slot));
+    (engine, slot, buffer, [reads, writes])
+}
+
+#[test]
+fn a_cancel_that_did_not_help_can_be_asked_for_again() {
+    let (mut engine, slot, _buffer, _sockets) = reading();
+    // The kernel has answered one that was asked for earlier: it could not be stopped just then.
+    engine.slots[0].cancel_asked = true;
+    engine.cancel(slot);
+    assert!(engine.cancels.is_empty(), "one at a time");
+    engine.reaped.push_back((token(KIND_CANCEL, engine.slots[0].generation, 0), -libc::EALREADY, 0));
+    assert_eq!(engine.reap(), Some(Reaped::Nothing));
+    engine.cancel(slot);
+    engine.enter_turn(None).unwrap();
+    assert_eq!(engine.counters().cancels, 1);
+    let ended = std::iter::from_fn(|| engine.reap()).find(|reaped| matches!(reaped, Reaped::Operation { .. }));
+    assert_eq!(ended, Some(Reaped::Operation { slot, owner: Some(5), result: Err(libc::ECANCELED) }));
 }
