@@ -188,6 +188,22 @@ fn meanwhile_it_is_not_operational_and_the_deadline_names_it() {
 }
 
 #[test]
+fn what_the_guest_posts_meanwhile_does_not_make_it_operational_again() {
+    let (mut rig, before) = rig(StatusMode::Delivered);
+    let enabling = rig.msch(1, &before, 11);
+    let orb = Orb::new(0, 0x1000).with_control(OrbControl::SUSPEND);
+    rig.stage.tell(1, DeviceEvent::Suspended(Status::default()));
+    rig.post(&[enabling, Descriptor::start(id(1), &orb, 12)]);
+    let (tell, told) = reply();
+    rig.reactor.reset_subchannel(rig.guest_id, id(1), None, tell).unwrap();
+    rig.turns();
+    assert_eq!(told.try_recv(), Ok(vec![]), "the reset ends");
+    let seen = rig.completions();
+    assert_eq!([11, 12].map(|tag| final_of(&seen, tag).cc), [0, 3]);
+    assert_eq!((rig.stage.take_calls(), rig.schib(1)), (vec![], before));
+}
+
+#[test]
 fn a_detached_subchannel_is_gone_and_its_number_free() {
     let (mut rig, _) = rig(StatusMode::Delivered);
     running(&mut rig);

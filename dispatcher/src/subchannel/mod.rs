@@ -121,6 +121,8 @@ pub struct Subchannel {
     sense: Option<Sense>,
     /// What the device stores on does not answer: no start is accepted.
     stuck: bool,
+    /// A reset has begun and not ended: not operational, whatever the guest enables.
+    resetting: bool,
     schib: Schib,
 }
 
@@ -153,6 +155,7 @@ impl Subchannel {
             stacked: None,
             sense: None,
             stuck: false,
+            resetting: false,
             schib,
         };
         subchannel.refresh_operational();
@@ -160,7 +163,7 @@ impl Subchannel {
     }
 
     fn refresh_operational(&mut self) {
-        self.operational = self.schib.pmcw.is_valid() && self.schib.pmcw.is_enabled();
+        self.operational = !self.resetting && self.schib.pmcw.is_valid() && self.schib.pmcw.is_enabled();
         self.refresh_start_paths();
     }
 

@@ -12,8 +12,8 @@ impl Subchannel {
             owed.flags |= DescriptorFlags::NO_NOTIFICATION;
         }
         self.stop(answers);
-        self.operational = false;
-        self.refresh_start_paths();
+        self.resetting = true;
+        self.refresh_operational();
     }
 
     /// Ends a reset when the device has nothing to answer any more. Enabled or not, as it was at attachment.
