@@ -12,7 +12,9 @@ use fctl_dispatcher::device::{Capabilities, DeviceContext, DeviceEvent, Subchann
 use fctl_dispatcher::engine;
 use fctl_dispatcher::region::sealed_memory_file;
 use fctl_dispatcher::subchannel::StatusMode;
-use fctl_dispatcher::{Builder, ControlError, Handle, Inventory, Reactor, RingId, StillBusy, SubchannelOptions, WaitPolicy};
+use fctl_dispatcher::{
+    AttachError, Builder, ControlError, Handle, Inventory, Reactor, RingId, StillBusy, SubchannelOptions, WaitPolicy,
+};
 use fctl_ringabi::arch::Orb;
 use fctl_ringabi::header::word;
 use fctl_ringabi::{CompletionFlags, CompletionKind, Disposition, GuestPort, Operation, RingSizes, WordMemory};
@@ -667,6 +669,51 @@ fn stop_with_work_in_flight_ends_everything() {
     ] {
         assert!(matches!(error, ControlError::Stopped), "{error:?}");
     }
+}
+
+#[test]
+fn stop_during_a_drain_ends_both() {
+    let Rig { mut reactor, handle: _handle, mut guest, guest_id, ring, .. } = Rig::small();
+    reactor.attach_subchannel(ring, id(1), SubchannelOptions::new(1), Box::new(Delay::new(Null, FOREVER))).unwrap();
+    post(&mut guest, &[ssch(1, 0, 1)]);
+    reactor.turn(64);
+    let (reply, drained) = mpsc::channel();
+    reactor.drain(ring, None, Box::new(move |busy| reply.send(busy).unwrap())).unwrap();
+    reactor.turn(64);
+    assert!(drained.try_recv().is_err(), "it runs for ever");
+    reactor.stop();
+    let deadline = Instant::now() + PATIENCE / 4;
+    while !reactor.finished() && Instant::now() < deadline {
+        reactor.turn(64);
+    }
+    assert!(reactor.finished(), "stop takes the ring away that was being drained");
+    assert_eq!(drained.try_recv(), Ok(vec![]), "who waited is told that nothing runs any more");
+    assert_eq!(guest.reader.take().unwrap().unwrap().0.disposition(), Some(Disposition::AbsorbedByClear));
+    // And nothing comes after it.
+    let other = TestGuest::new(RingSizes::new(64));
+    let error = reactor.attach_ring(guest_id, other.ends()).unwrap_err();
+    assert!(matches!(error, AttachError::Stopping), "{error}");
+    assert!(reactor.finished());
+}
+
+/// The deadline of the drain still counts, and the ring goes in any case.
+#[test]
+fn stop_during_a_drain_keeps_the_deadline_of_the_drain() {
+    let mut rig = Rig::small();
+    rig.attach(1, NONE, StatusMode::Delivered);
+    rig.batch(&[ssch(1, 0, 1)]);
+    let (reply, drained) = mpsc::channel();
+    let soon = Instant::now() + Duration::from_millis(20);
+    rig.reactor.drain(rig.ring, Some(soon), Box::new(move |busy| reply.send(busy).unwrap())).unwrap();
+    rig.reactor.stop();
+    let mut told = None;
+    rig.until("the deadline", |_| {
+        told = drained.try_recv().ok();
+        told.is_some()
+    });
+    assert_eq!(told, Some(vec![id(1).word()]));
+    rig.stage.tell(1, DeviceEvent::Cleared);
+    rig.until("finished", |reactor| reactor.finished());
 }
 
 #[test]

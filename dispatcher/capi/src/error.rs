@@ -77,7 +77,7 @@ impl Failure {
 impl From<ControlError> for Failure {
     fn from(error: ControlError) -> Self {
         let code = match &error {
-            ControlError::Stopped => FCTL_E_STOPPED,
+            ControlError::Stopped | ControlError::Attach(AttachError::Stopping) => FCTL_E_STOPPED,
             ControlError::Deadline(_) => FCTL_E_DEADLINE,
             // The numbers in the texts of these are the dispatcher's own, which nobody sees here.
             ControlError::Attach(AttachError::NoGuest(_)) => return Self::new(FCTL_E_NOT_FOUND, "the guest is not attached"),

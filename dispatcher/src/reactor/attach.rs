@@ -37,6 +37,9 @@ pub enum AttachError {
     /// No such ring.
     #[error("ring {0:?} is not attached")]
     NoRing(RingId),
+    /// [`Reactor::stop`] was asked for.
+    #[error("the dispatcher is stopping: no ring is attached any more, make another dispatcher for it")]
+    Stopping,
     /// The ring is being drained or detached, or was fenced.
     #[error("ring {0:?} is being drained or detached, or is fenced: only a served ring takes subchannels")]
     NotServing(RingId),
@@ -139,8 +142,11 @@ impl Reactor {
     /// Attaches a formatted ring pair of a guest.
     ///
     /// # Errors
-    /// The header breaks a rule, or there is no such guest.
+    /// The header breaks a rule, there is no such guest, or the reactor is stopping.
     pub fn attach_ring(&mut self, guest: GuestId, ends: RingEnds) -> Result<RingId, AttachError> {
+        if self.stopping {
+            return Err(AttachError::Stopping);
+        }
         let entry = self.guests.get_mut(guest.0).ok_or(AttachError::NoGuest(guest))?;
         let port = DispatcherPort::attach(ends.region.words().clone())?;
         entry.rings += 1;
@@ -153,7 +159,7 @@ impl Reactor {
     /// Attaches the ring of a [`HostRing`](crate::host::HostRing).
     ///
     /// # Errors
-    /// There is no such guest.
+    /// There is no such guest, or the reactor is stopping.
     pub fn attach_host_ring(&mut self, guest: GuestId, ends: HostEnds) -> Result<RingId, AttachError> {
         let ring = self.attach_ring(guest, ends.ends)?;
         if let Some(entry) = self.rings.get_mut(ring.0) {
@@ -242,18 +248,23 @@ impl Reactor {
         if entry.waiter.is_some() || matches!(entry.state, State::Detaching) {
             return Err(AttachError::Busy(ring));
         }
-        // A fenced ring's answers stay out of its memory, also now.
-        let fenced = matches!(entry.state, State::Fenced);
         entry.waiter = Some(Waiter { deadline, reply });
         self.busy_rings += 1;
-        self.engine.unwatch(ring.0, entry.doorbell.as_raw_fd());
-        if !fenced {
-            self.stop_all(ring.0);
-        }
-        if let Some(entry) = self.rings.get_mut(ring.0) {
-            entry.state = State::Detaching;
-        }
+        self.begin_detach(ring.0);
         Ok(())
+    }
+
+    /// What runs on a ring is stopped, and the ring goes when all is quiet. It is counted among the busy ones already.
+    fn begin_detach(&mut self, place: u32) {
+        let Some(ring) = self.rings.get(place) else { return };
+        let fenced = matches!(ring.state, State::Fenced);
+        self.engine.unwatch(place, ring.doorbell.as_raw_fd());
+        if !fenced {
+            self.stop_all(place);
+        }
+        if let Some(ring) = self.rings.get_mut(place) {
+            ring.state = State::Detaching;
+        }
     }
 
     /// Takes a guest away that has no rings any more.
@@ -271,13 +282,17 @@ impl Reactor {
         Ok(())
     }
 
-    /// Stops for good: every ring is detached; [`finished`](Self::finished) tells when all is quiet.
+    /// Stops for good: every ring is detached, and none is attached any more; [`finished`](Self::finished) tells when all is quiet. Who waits for a ring to be
+    /// drained gets the answer when it has gone, or at the deadline.
     pub fn stop(&mut self) {
         self.stopping = true;
-        let places: Vec<u32> = self.rings.iter().map(|(place, _)| place).collect();
-        for place in places {
+        for place in 0..self.rings.places() {
+            let Some(ring) = self.rings.get(place) else { continue };
             // One that is going already needs no second word.
-            let _ = self.detach_ring(RingId(place), None, Box::new(|_| {}));
+            if !matches!(ring.state, State::Detaching) {
+                self.busy_rings += usize::from(ring.waiter.is_none());
+                self.begin_detach(place);
+            }
         }
     }
 
