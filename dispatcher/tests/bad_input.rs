@@ -517,6 +517,77 @@ fn a_lap_from_nowhere_fences_its_ring_and_no_other() {
     assert_eq!(rig.stage.gone(), [1, 3, 8]);
 }
 
+/// SPEC 10.1: a fenced ring is never written again, whatever becomes of it.
+#[test]
+fn a_fenced_ring_that_is_detached_gets_no_completion_any_more() {
+    let mut rig = Rig::small();
+    rig.attach(1, NONE, StatusMode::Delivered);
+    rig.batch(&[ssch(1, 0, 1)]);
+    let header = Header::read(rig.guest.region.words()).unwrap();
+    rig.guest.region.words().store(header.submission_lane().word(1), 7, Ordering::Release);
+    rig.reactor.turn(64);
+    assert!(rig.guest.reader.fenced().is_some());
+    rig.reactor.detach_ring(rig.ring, None, Box::new(|_| {})).unwrap();
+    rig.stage.tell(1, DeviceEvent::Cleared);
+    rig.until("the ring is gone", |reactor| reactor.inventory().rings == 0);
+    assert_eq!(rig.completions(), []);
+    let counters = rig.reactor.counters();
+    assert_eq!((counters.taken, counters.finals, counters.unstored), (1, 1, 1));
+}
+
+/// Looks at a ring when it is started: how many completions a guest that sees the fence finds there.
+struct Onlooker {
+    words: RegionWords,
+    seen: std::sync::Arc<std::sync::Mutex<Vec<(bool, usize)>>>,
+}
+
+fn completions_in(words: &RegionWords) -> usize {
+    let header = Header::read(words).unwrap();
+    let lane = header.completion_lane();
+    (0..64).take_while(|&position| words.load(lane.word(position), Ordering::Acquire) & 0xFFFF_FFFF == 1).count()
+}
+
+impl fctl_dispatcher::device::SubchannelDevice for Onlooker {
+    fn capabilities(&self) -> Capabilities {
+        NONE
+    }
+
+    fn start(&mut self, cx: &mut fctl_dispatcher::device::DeviceContext<'_>, _orb: &Orb) {
+        let fenced = self.words.load(word::FENCE, Ordering::Acquire) != 0;
+        self.seen.lock().unwrap().push((fenced, completions_in(&self.words)));
+        cx.events.push(ended(0x1008));
+    }
+
+    fn halt(&mut self, _cx: &mut fctl_dispatcher::device::DeviceContext<'_>) {}
+
+    fn clear(&mut self, cx: &mut fctl_dispatcher::device::DeviceContext<'_>) {
+        cx.events.push(DeviceEvent::Cleared);
+    }
+}
+
+#[test]
+fn nothing_is_published_after_the_fence() {
+    let (mut rig, mut other) = two_rings();
+    let seen = std::sync::Arc::default();
+    let onlooker = Onlooker { words: rig.guest.region.words().clone(), seen: std::sync::Arc::clone(&seen) };
+    let third = TestGuest::new(RingSizes::new(64));
+    let guest = rig.reactor.attach_guest(third.memory.clone());
+    let ring = rig.reactor.attach_ring(guest, third.ends()).unwrap();
+    rig.reactor.attach_subchannel(ring, id(9), SubchannelOptions::new(9), Box::new(onlooker)).unwrap();
+    let mut third = third;
+    third.poster.post(&ssch(9, 0, 1)).unwrap();
+    other.poster.post(&plain(Operation::Store, 2, 1)).unwrap();
+    rig.post(&[plain(Operation::Store, 1, 1), plain(Operation::Store, 1, 2)]);
+    let header = Header::read(rig.guest.region.words()).unwrap();
+    rig.guest.region.words().store(header.submission_lane().word(2), 0x7777, Ordering::Release);
+    // The onlooker is started after the intake that fences, and before the turn's end.
+    rig.turns();
+    let (fenced, then) = seen.lock().unwrap()[0];
+    assert!(fenced);
+    assert_eq!(completions_in(rig.guest.region.words()), then, "what is there when the fence is seen is all there will be");
+    assert_eq!(final_tags(&rig.completions()), [1, 2], "what was decided before is told");
+}
+
 /// The reason is in the handle's answer as well, from a running dispatcher.
 #[test]
 fn the_handle_tells_why_a_ring_is_fenced() {

@@ -316,6 +316,11 @@ impl Reactor {
     #[cold]
     pub(super) fn fence(&mut self, place: u32, violation: Violation) {
         let Some(ring) = self.rings.get_mut(place) else { return };
+        // What was decided before the violation was found is told; a guest that sees the fence finds all that there will ever be.
+        ring.port.publish();
+        if let Some(host) = &mut ring.host {
+            host.published();
+        }
         ring.state = State::Fenced;
         ring.violation = Some(violation);
         ring.port.fence(violation.fence_reason());

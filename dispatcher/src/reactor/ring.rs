@@ -107,8 +107,9 @@ impl Ring {
         }
     }
 
+    /// False once the ring was fenced, also while it is being taken away.
     #[inline]
     pub(super) fn stores(&self) -> bool {
-        !matches!(self.state, State::Fenced)
+        self.violation.is_none()
     }
 }
