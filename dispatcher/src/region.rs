@@ -68,6 +68,19 @@ pub fn sealed_memory_file(name: &str, bytes: u64) -> io::Result<File> {
     Ok(file)
 }
 
+/// Checks that a file is sealed against shrinking and growing, so that what is mapped of it stays there, and that it has this range. Gives its length.
+pub(crate) fn check_range(file: &File, offset: u64, bytes: u64) -> Result<u64, RegionError> {
+    let seals = rustix::fs::fcntl_get_seals(file.as_fd()).map_err(|error| RegionError::NotSealable(error.into()))?;
+    if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
+        return Err(RegionError::Unsealed { found: seals });
+    }
+    let there = file.metadata().map_err(|source| RegionError::Map { bytes, source })?.len();
+    if offset.checked_add(bytes).is_none_or(|end| end > there) {
+        return Err(RegionError::OutOfRange { offset, bytes, there });
+    }
+    Ok(there)
+}
+
 /// Shared memory for a ring pair. Cloning shares it.
 #[derive(Clone, Debug)]
 pub struct Region {
@@ -80,15 +93,8 @@ impl Region {
     /// # Errors
     /// Not sealed against shrinking and growing, misaligned, out of range, or refused by the kernel.
     pub fn from_memory_file(file: &File, offset: u64, bytes: u64) -> Result<Self, RegionError> {
-        let seals = rustix::fs::fcntl_get_seals(file.as_fd()).map_err(|error| RegionError::NotSealable(error.into()))?;
-        if !seals.contains(SealFlags::SHRINK | SealFlags::GROW) {
-            return Err(RegionError::Unsealed { found: seals });
-        }
         let map_error = |source| RegionError::Map { bytes, source };
-        let there = file.metadata().map_err(map_error)?.len();
-        if offset.checked_add(bytes).is_none_or(|end| end > there) {
-            return Err(RegionError::OutOfRange { offset, bytes, there });
-        }
+        let there = check_range(file, offset, bytes)?;
         if offset % ALIGNMENT != 0 {
             return Err(RegionError::Misaligned { what: "region offset", found: offset });
         }

@@ -7,6 +7,7 @@ use common::scripted::{accepted, ended, final_of, final_tags, finals, plain, ssc
 use common::{id, TestGuest};
 use fctl_dispatcher::device::null::Null;
 use fctl_dispatcher::device::{Capabilities, DeviceEvent};
+use fctl_dispatcher::memory::{FileRange, Memory};
 use fctl_dispatcher::region::{sealed_memory_file, Region, RegionError, RegionWords};
 use fctl_dispatcher::subchannel::StatusMode;
 use fctl_dispatcher::{affinity, AttachError, BuildError, Builder, RingEnds, SubchannelOptions};
@@ -447,6 +448,27 @@ fn bad_descriptors_do_not_use_up_the_guests_credit() {
             rig.reactor.turn(64);
             assert_eq!(finals(&rig.completions()).len(), 1);
         }
+    }
+}
+
+#[test]
+fn guest_memory_must_be_a_sealed_memory_file_that_has_all_of_it() {
+    let range = |offset, length| [FileRange { address: 0x10_0000, offset, length }];
+    let unsealed = memfd(MemfdFlags::ALLOW_SEALING, 1 << 20);
+    let error = Memory::from_file(&unsealed, &range(0, 4096)).unwrap_err();
+    names(&error, &["0x100000", "not sealed", "F_SEAL_SHRINK and F_SEAL_GROW"]);
+    rustix::fs::fcntl_add_seals(&unsealed, SealFlags::SHRINK).unwrap();
+    let error = Memory::from_file(&unsealed, &range(0, 4096)).unwrap_err();
+    names(&error, &["not sealed", "SHRINK", "F_SEAL_GROW"]);
+    let plain_file = tempfile::tempfile().unwrap();
+    plain_file.set_len(1 << 20).unwrap();
+    let error = Memory::from_file(&plain_file, &range(0, 4096)).unwrap_err();
+    names(&error, &["no memory file", "memfd"]);
+    let sealed = sealed_memory_file("fctl-bad-input", 1 << 20).unwrap();
+    assert!(Memory::from_file(&sealed, &range(4096, (1 << 20) - 4096)).is_ok());
+    for (offset, length) in [(4096, 1 << 20), (1 << 20, 4096), (u64::MAX - 4095, 4096), (0, (1 << 20) + 1)] {
+        let error = Memory::from_file(&sealed, &range(offset, length)).unwrap_err();
+        names(&error, &[&offset.to_string(), &length.to_string(), "1048576"]);
     }
 }
 

@@ -2,6 +2,7 @@
 //! Where guest memory is mapped from: ranges of a memory file, or mappings that somebody else has made.
 
 use super::Memory;
+use crate::region::check_range;
 use std::any::Any;
 use std::error::Error;
 use std::fs::File;
@@ -66,12 +67,17 @@ fn region(address: u64, length: usize, mapping: MmapRegion) -> Result<GuestRegio
 }
 
 impl Memory {
-    /// Maps ranges of a memory file as a guest's memory.
+    /// Maps ranges of a memory file as a guest's memory. The file must be sealed against shrinking and growing ([`sealed_memory_file`]): a page of it that goes
+    /// away would kill this process when it is touched next.
+    ///
+    /// [`sealed_memory_file`]: crate::region::sealed_memory_file
     ///
     /// # Errors
-    /// A range is empty, overlaps another, or cannot be mapped.
+    /// The file is no memory file or not sealed, a range is empty, overlaps another, reaches past the end of the file, or cannot be mapped. The source is a
+    /// [`RegionError`](crate::region::RegionError) where the file is to blame.
     pub fn from_file(file: &File, ranges: &[FileRange]) -> Result<Self, MapError> {
         let map_one = |range: &FileRange| -> Result<_, Reason> {
+            check_range(file, range.offset, range.length as u64)?;
             let mapping = MmapRegion::from_file(FileOffset::new(file.try_clone()?, range.offset), range.length)?;
             region(range.address, range.length, mapping)
         };
