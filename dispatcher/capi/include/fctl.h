@@ -399,7 +399,7 @@ int fctl_host_execute(struct fctl_host *host,
 // Takes the next completion: 1, or 0 if there is none now. Both places may be NULL; without a completion they are zero.
 int fctl_host_take(struct fctl_host *host, struct fctl_completion *completion, union fctl_extension *extension);
 
-// Asks for one notification as soon as there is something to take: 1. If there is something already: 0, and no notification comes.
+// Asks for one notification as soon as there is something to take, or the ring has gone: 1. If there is something already: 0, and no notification comes.
 int fctl_host_arm(struct fctl_host *host);
 
 // Takes the wish for a notification back: 1. 0: none is wished for, or it is on its way and comes for certain.

@@ -202,7 +202,7 @@ pub unsafe extern "C" fn fctl_host_take(
     })
 }
 
-/// Asks for one notification as soon as there is something to take: 1. If there is something already: 0, and no notification comes.
+/// Asks for one notification as soon as there is something to take, or the ring has gone: 1. If there is something already: 0, and no notification comes.
 ///
 /// # Safety
 /// `host` is null or a host's ring.

@@ -49,6 +49,8 @@ impl Meeting {
     pub(super) fn leave(&self) {
         // Pairs with the Acquire in `is_gone`: who sees it sees also the last completions.
         self.poster.store(GONE, Ordering::Release);
+        // Pairs with the fence in `wish`: either `arm` sees that it has gone, or we see the wish.
+        fence(Ordering::SeqCst);
         let _ = futex::wake(&self.poster, futex::Flags::PRIVATE, u32::MAX);
     }
 

@@ -35,7 +35,7 @@
 //! reactor's own thread: an instruction that waits for that thread would wait for itself.
 //!
 //! # Notifications
-//! After [`HostRing::arm`] was true, exactly one is written, when there is something to take; none before it is armed again, and none for what
+//! After [`HostRing::arm`] was true, exactly one is written, when there is something to take or when the ring has gone; none before it is armed again, and none for what
 //! [`HostRing::execute`] takes itself. So the eventfd may be the one that injects the guest's interrupt. Who takes without waiting for a notification
 //! that is on its way will find nothing behind it.
 

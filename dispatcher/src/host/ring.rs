@@ -214,7 +214,7 @@ impl HostRing {
         Ok(found)
     }
 
-    /// Asks for one notification as soon as there is something to take. False: there is something already, and no notification comes.
+    /// Asks for one notification as soon as there is something to take, or nothing will come any more. False: there is something already, and no notification comes.
     ///
     /// # Errors
     /// [`HostError::Stopped`] if nothing will ever come.
@@ -228,6 +228,10 @@ impl HostRing {
             self.meeting.wish();
         }
         if self.kept.is_empty() && self.reader.is_empty() {
+            // Gone since the first look, and perhaps before the wish could be seen. Who takes the wish first acts on it here, too.
+            if self.meeting.is_gone() && self.reader.is_empty() && self.meeting.claim(|| true) {
+                return Err(HostError::Stopped);
+            }
             return Ok(true);
         }
         // Who takes the wish first acts on it: the reactor may be about to write.

@@ -65,7 +65,8 @@ impl HostRing {
             notification: notification.try_clone().map_err(resource("an eventfd"))?,
         };
         let meeting = Arc::new(Meeting::default());
-        let side = HostSide::new(Arc::clone(&meeting));
+        let farewell = notification.try_clone().map_err(resource("an eventfd"))?;
+        let side = HostSide::new(Arc::clone(&meeting), farewell);
         let most = header.sizes().completion_entries as usize;
         let host = Self {
             poster,

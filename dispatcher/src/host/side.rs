@@ -7,6 +7,7 @@ use fctl_ringabi::header::word;
 use fctl_ringabi::{CompletionKind, DescriptorFlags, Disposition, Operation, WordMemory};
 use std::sync::atomic::{fence, Ordering};
 use std::sync::Arc;
+use vmm_sys_util::eventfd::EventFd;
 
 /// True for a final whose descriptor ended when it was decided: a poster that waits for *accepted* takes it along.
 pub(super) fn ends_at_acceptance(operation: Operation, cc: u8, disposition: u8) -> bool {
@@ -19,6 +20,7 @@ pub(super) fn ends_at_acceptance(operation: Operation, cc: u8, disposition: u8) 
 #[derive(Debug)]
 pub(crate) struct HostSide {
     meeting: Arc<Meeting>,
+    notification: EventFd,
     /// Completions staged.
     staged: u64,
     /// What `staged` was when the last one was staged that somebody else than a waiting poster takes.
@@ -28,8 +30,8 @@ pub(crate) struct HostSide {
 }
 
 impl HostSide {
-    pub(super) fn new(meeting: Arc<Meeting>) -> Self {
-        Self { meeting, staged: 0, to_tell: 0, accepted: false }
+    pub(super) fn new(meeting: Arc<Meeting>, notification: EventFd) -> Self {
+        Self { meeting, notification, staged: 0, to_tell: 0, accepted: false }
     }
 
     /// An answer was staged. True if it asks for a notification.
@@ -72,14 +74,41 @@ impl HostSide {
         self.meeting.claim(|| ring.load(word::CQ_HEAD, Ordering::Acquire) < self.to_tell)
     }
 
-    /// The ring was fenced: nothing will be accepted any more.
+    /// The ring was fenced or goes: nothing will be accepted any more. Who waits for a notification alone learns it by one.
     pub(crate) fn leave(&self) {
         self.meeting.leave();
+        if self.meeting.claim(|| true) {
+            // Not by the engine, which may be going too. Blocks only if the embedder has filled its own eventfd; fails only if it is full, and then it is
+            // readable.
+            let _ = self.notification.write(1);
+        }
     }
 }
 
 impl Drop for HostSide {
     fn drop(&mut self) {
-        self.meeting.leave();
+        self.leave();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vmm_sys_util::eventfd::EFD_NONBLOCK;
+
+    #[test]
+    fn who_leaves_notifies_once_who_has_asked_for_it_and_nobody_else() {
+        let notification = EventFd::new(EFD_NONBLOCK).unwrap();
+        for (asked, expected) in [(false, None), (true, Some(1))] {
+            let meeting = Arc::new(Meeting::default());
+            let side = HostSide::new(Arc::clone(&meeting), notification.try_clone().unwrap());
+            if asked {
+                meeting.wish();
+            }
+            // A fence first, then the ring is taken away.
+            side.leave();
+            drop(side);
+            assert_eq!(notification.read().ok(), expected);
+        }
     }
 }

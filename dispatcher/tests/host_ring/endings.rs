@@ -73,6 +73,45 @@ fn a_handle_that_is_dropped_under_load_ends_in_stopped_and_leaves_the_finals() {
     }
 }
 
+/// Whether a notification is there, or comes within a moment that is long for one that comes at all.
+fn is_notified(host: &HostRing) -> bool {
+    use rustix::event::{poll, PollFd, PollFlags, Timespec};
+    // SAFETY: the ring keeps it open.
+    let file = unsafe { std::os::fd::BorrowedFd::borrow_raw(std::os::fd::AsRawFd::as_raw_fd(host.notification())) };
+    let patience = Timespec::try_from(PATIENCE / 4).unwrap();
+    poll(&mut [PollFd::from_borrowed_fd(file, PollFlags::IN)], Some(&patience)).unwrap() > 0
+}
+
+/// A loop that waits for the notification alone learns that nothing will come any more.
+#[test]
+fn who_has_asked_for_a_notification_is_told_that_the_ring_has_gone() {
+    for how in ["detached", "stopped", "dropped"] {
+        let (mut reactor, _handle) = Builder::default().build().unwrap();
+        let guest = reactor.attach_guest(memory());
+        let (mut host, ends) = HostRing::new(HostRingOptions::default()).unwrap();
+        let ring = reactor.attach_host_ring(guest, ends).unwrap();
+        reactor.attach_subchannel(ring, id(0), SubchannelOptions::new(1), Box::new(Null)).unwrap();
+        reactor.settle(10);
+        assert!(host.arm().unwrap());
+        match how {
+            "detached" => reactor.detach_ring(ring, None, Box::new(|_| {})).unwrap(),
+            "stopped" => reactor.stop(),
+            _ => {}
+        }
+        if how == "dropped" {
+            drop(reactor);
+        } else {
+            for _ in 0..100 {
+                reactor.turn(64);
+            }
+        }
+        assert!(is_notified(&host), "{how}");
+        assert_eq!(host.notification().read().unwrap(), 1, "{how}: once");
+        assert!(matches!(host.take(), Ok(None)), "{how}");
+        assert!(matches!(host.arm(), Err(HostError::Stopped)), "{how}");
+    }
+}
+
 /// How often the calling thread has gone to sleep. One that spins may be interrupted, but does not sleep.
 fn sleeps() -> u64 {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();

@@ -173,6 +173,8 @@ pub fn live() {
                 std::thread::park_timeout(Duration::from_millis(5));
             }
         }
+        // Somebody waits while the ring goes.
+        assert!(host.arm().unwrap());
         // Kept: dropping it gives its memory back, which is no part of posting.
         std::mem::forget(host);
     });
