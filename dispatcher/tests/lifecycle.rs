@@ -716,6 +716,40 @@ fn stop_during_a_drain_keeps_the_deadline_of_the_drain() {
     rig.until("finished", |reactor| reactor.finished());
 }
 
+/// More rings than the engine's queue has room for, before a turn has been made.
+#[test]
+fn many_rings_can_be_attached_before_the_first_turn() {
+    const RINGS: usize = 100;
+    let (report, done) = mpsc::channel();
+    // On a thread of its own, so that the test can give up on it.
+    std::thread::spawn(move || {
+        let (mut reactor, _handle) = Builder::default().engine_slots(1).build().unwrap();
+        let mut guests: Vec<_> = (0..RINGS).map(|_| TestGuest::new(RingSizes::new(8))).collect();
+        for guest in &guests {
+            let guest_id = reactor.attach_guest(guest.memory.clone());
+            let ring = reactor.attach_ring(guest_id, guest.ends()).unwrap();
+            reactor.attach_subchannel(ring, id(1), SubchannelOptions::new(1), Box::new(Null)).unwrap();
+        }
+        // Each doorbell is watched: the reactor sleeps, and wakes up for each of them.
+        for (guest, tag) in guests.iter_mut().zip(0..) {
+            reactor.settle(10);
+            while !reactor.prepare_sleep() {
+                reactor.turn(64);
+            }
+            assert!(guest.poster.post(&ssch(1, 0, tag)).unwrap(), "asleep");
+            guest.doorbell.write(1).unwrap();
+            let fd = reactor.as_fd();
+            let patience = Timespec::try_from(PATIENCE / 4).unwrap();
+            assert_eq!(poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&patience)).unwrap(), 1);
+            reactor.wake();
+            reactor.turn(64);
+            assert_eq!(guest.reader.take().unwrap().map(|found| found.0.tag), Some(tag));
+        }
+        report.send(()).unwrap();
+    });
+    done.recv_timeout(PATIENCE / 2).expect("all rings are attached and served");
+}
+
 #[test]
 fn dropping_the_handle_stops_a_dispatcher_that_sleeps_with_work_in_flight() {
     let stage = Stage::default();

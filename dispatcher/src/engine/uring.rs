@@ -12,6 +12,9 @@ use std::io;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+/// How often the kernel is asked to empty a full queue, for one entry.
+const MOST_TRIES: u32 = 1000;
+
 /// What one `eventfd` write adds.
 static ONE: u64 = 1;
 
@@ -82,11 +85,13 @@ pub struct UringEngine {
     free: Vec<u16>,
     staged: VecDeque<u16>,
     cancels: VecDeque<(u16, u32)>,
+    /// Watches and notifications that the queue has not taken: the ring is not enabled yet, or the kernel takes nothing.
+    held: VecDeque<Entry>,
     pushed: u32,
     flying: usize,
     reaped: VecDeque<(u64, i32, u32)>,
     counters: EngineCounters,
-    /// An unexpected error of the kernel was logged.
+    /// That the kernel takes nothing was logged.
     complained: bool,
     wakeup: Wakeup,
 }
@@ -117,6 +122,7 @@ impl UringEngine {
             free: (0..slots).rev().collect(),
             staged: VecDeque::with_capacity(slots.into()),
             cancels: VecDeque::with_capacity(slots.into()),
+            held: VecDeque::new(),
             pushed: 0,
             flying: 0,
             // All that can be outstanding: an operation and its cancel for each slot, and what rings and the mailbox have.
@@ -173,13 +179,20 @@ impl UringEngine {
     /// True if anything is staged, or if the kernel has completions for us that it runs only when asked.
     #[inline]
     pub(crate) fn wants_enter(&mut self) -> bool {
-        self.has_staged() || self.ring.submission().taskrun()
+        self.has_staged() || self.kernel_keeps_completions()
+    }
+
+    /// True if the kernel has completions that come only when it is entered: it is asked to run them.
+    #[inline]
+    fn kernel_keeps_completions(&mut self) -> bool {
+        let queue = self.ring.submission();
+        queue.taskrun()
     }
 
     /// True if a sleep would only hold up what is there already.
     pub(crate) fn wants_enter_or_has_reaped(&mut self) -> bool {
         // What is staged goes to the kernel with the sleep itself.
-        !self.reaped.is_empty() || self.ring.submission().taskrun() || !self.ring.completion().is_empty()
+        !self.reaped.is_empty() || self.kernel_keeps_completions() || !self.ring.completion().is_empty()
     }
 
     /// Takes what the kernel has already put into the completion queue, without a system call.
@@ -221,16 +234,32 @@ impl UringEngine {
         Ok(())
     }
 
-    fn push(&mut self, entry: &Entry) {
-        loop {
-            // SAFETY: what the entry points to stays valid until its completion: iovecs live in `self.slots` and are not changed
-            // while `in_flight` is set, guest pages are kept by the reactor until the slot is idle, `ONE` is static.
+    /// Puts an entry into the kernel's queue.
+    ///
+    /// # Errors
+    /// The queue is full, and the kernel takes nothing out of it.
+    fn push(&mut self, entry: &Entry) -> Result<(), UringError> {
+        for _ in 0..MOST_TRIES {
+            // SAFETY: what the entry points to stays valid until its completion. Lists of segments live in `self.slots`, are not changed while
+            // `in_flight` is set, and are leaked rather than freed if the kernel does not give them back. What segments point to is either guest memory,
+            // which the reactor keeps (in `guests`, or as `replaced`) until no operation of its generation is in flight; or a buffer of the device (scratch
+            // page, landing pages), and a device is dropped only when it has answered, which it must not do while its slot is in flight, or after `quiesce`;
+            // or the page of zeros, which is static, as `ONE` is.
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 self.pushed += 1;
-                return;
+                return Ok(());
             }
             // The queue is full: let the kernel take what is there. EBUSY resolves itself as completions are taken.
-            self.enter(0, None);
+            self.enter(0, None)?;
+        }
+        Err(UringError::Enter { source: io::Error::from_raw_os_error(libc::EBUSY) })
+    }
+
+    /// Puts an entry into the queue, or keeps it until the queue takes it. A ring that is not enabled cannot be emptied.
+    fn push_or_hold(&mut self, entry: Entry) {
+        // Behind what is held already, so that the order stays.
+        if self.disabled || !self.held.is_empty() || self.push(&entry).is_err() {
+            self.held.push_back(entry);
         }
     }
 
@@ -269,43 +298,64 @@ impl UringEngine {
     }
 
     /// Moves what is staged into the kernel's queue. Cancels first: what they are for is there already.
-    fn fill(&mut self) {
-        while let Some((index, generation)) = self.cancels.pop_front() {
+    fn fill(&mut self) -> Result<(), UringError> {
+        while let Some(entry) = self.held.pop_front() {
+            if let Err(error) = self.push(&entry) {
+                self.held.push_front(entry);
+                return Err(error);
+            }
+        }
+        while let Some(&(index, generation)) = self.cancels.front() {
             let target = token(KIND_OPERATION, generation, index.into());
-            self.push(&opcode::AsyncCancel::new(target).build().user_data(token(KIND_CANCEL, generation, index.into())));
+            self.push(&opcode::AsyncCancel::new(target).build().user_data(token(KIND_CANCEL, generation, index.into())))?;
+            self.cancels.pop_front();
             self.counters.cancels += 1;
         }
-        while let Some(index) = self.staged.pop_front() {
+        while let Some(&index) = self.staged.front() {
             // One that was withdrawn stays out of the kernel; its slot may stand here twice then, if it has another operation already.
-            let Some(slot) =
-                self.slots.get_mut(usize::from(index)).filter(|slot| slot.in_flight && !slot.given && !slot.withdrawn)
-            else {
-                continue;
-            };
-            slot.given = true;
-            if let Some(entry) = self.build(index) {
-                self.push(&entry);
-                self.counters.operations += 1;
+            let waits = |slot: &&mut Slot| slot.in_flight && !slot.given && !slot.withdrawn;
+            if self.slots.get_mut(usize::from(index)).filter(waits).is_some() {
+                if let Some(entry) = self.build(index) {
+                    self.push(&entry)?;
+                    self.counters.operations += 1;
+                }
+                if let Some(slot) = self.slots.get_mut(usize::from(index)) {
+                    slot.given = true;
+                }
             }
-        }
-    }
-
-    /// The one system call of a turn: gives the kernel what is staged, takes what it has. With `wait` it sleeps until
-    /// something happens or the time is over.
-    pub(crate) fn enter_turn(&mut self, wait: Option<Option<Duration>>) -> io::Result<()> {
-        self.enable()?;
-        self.fill();
-        match wait {
-            None => self.enter(0, None),
-            Some(timeout) => {
-                self.counters.sleeps += 1;
-                self.enter(1, timeout);
-            }
+            self.staged.pop_front();
         }
         Ok(())
     }
 
-    fn enter(&mut self, want: usize, timeout: Option<Duration>) {
+    /// The one system call of a turn: gives the kernel what is staged, takes what it has. With `wait` it sleeps until
+    /// something happens or the time is over.
+    ///
+    /// # Errors
+    /// The kernel takes nothing, for a reason that does not go away by itself. That is logged, once; nothing is lost, and the next call tries again.
+    pub(crate) fn enter_turn(&mut self, wait: Option<Option<Duration>>) -> Result<(), UringError> {
+        let entered = self.try_turn(wait);
+        if let Err(error) = &entered {
+            if !core::mem::replace(&mut self.complained, true) {
+                tracing::error!(%error, "operations cannot be given to the kernel; said only once");
+            }
+        }
+        entered
+    }
+
+    fn try_turn(&mut self, wait: Option<Option<Duration>>) -> Result<(), UringError> {
+        self.enable().map_err(|source| UringError::Enter { source })?;
+        self.fill()?;
+        match wait {
+            None => self.enter(0, None),
+            Some(timeout) => {
+                self.counters.sleeps += 1;
+                self.enter(1, timeout)
+            }
+        }
+    }
+
+    fn enter(&mut self, want: usize, timeout: Option<Duration>) -> Result<(), UringError> {
         self.counters.enters += 1;
         let result = match timeout {
             Some(timeout) => {
@@ -320,19 +370,19 @@ impl UringEngine {
                 unsafe { self.ring.submitter().enter::<libc::sigset_t>(submit, want, 1, None) }
             }
         };
-        // Nothing of the queue is lost by an error: its length tells what is left, and the next turn tries again. Some are in the nature of
-        // the thing: a signal, the time is over, completions must be taken first, no memory just now.
-        if let Err(error) = result {
-            let expected = [libc::EINTR, libc::ETIME, libc::EBUSY, libc::EAGAIN, libc::ENOMEM];
-            if !error.raw_os_error().is_some_and(|number| expected.contains(&number)) && !self.complained {
-                self.complained = true;
-                tracing::error!(%error, "io_uring_enter fails; said only once");
-            }
-        }
         #[allow(clippy::cast_possible_truncation, reason = "the queue has at most 32768 entries")]
         let left = self.ring.submission().len() as u32;
         self.pushed = left;
         self.collect();
+        // Nothing of the queue is lost by an error: its length tells what is left, and the next turn tries again. Some are in the nature of
+        // the thing: a signal, the time is over, completions must be taken first, no memory just now.
+        let expected = [libc::EINTR, libc::ETIME, libc::EBUSY, libc::EAGAIN, libc::ENOMEM];
+        match result {
+            Err(source) if !source.raw_os_error().is_some_and(|number| expected.contains(&number)) => {
+                Err(UringError::Enter { source })
+            }
+            _ => Ok(()),
+        }
     }
 
     fn collect(&mut self) {
@@ -394,26 +444,26 @@ impl UringEngine {
         #[allow(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "POLLIN is 1")]
         let events = libc::POLLIN as u32;
         let entry = opcode::PollAdd::new(types::Fd(file), events).multi(true).build();
-        self.push(&entry.user_data(token(KIND_WATCH, 0, watch)));
+        self.push_or_hold(entry.user_data(token(KIND_WATCH, 0, watch)));
     }
 
     /// Ends a watch of this descriptor.
     pub(crate) fn unwatch(&mut self, watch: u32, file: RawFd) {
         self.wakeup.unwatch(file);
         let entry = opcode::AsyncCancel::new(token(KIND_WATCH, 0, watch)).build();
-        self.push(&entry.user_data(token(KIND_UNWATCH, 0, watch)));
+        self.push_or_hold(entry.user_data(token(KIND_UNWATCH, 0, watch)));
     }
 
     /// Writes to an eventfd: a notification. The caller sees to it that a ring has at most one outstanding.
     pub(crate) fn notify(&mut self, ring: u32, file: RawFd) {
         let entry = opcode::Write::new(types::Fd(file), (&raw const ONE).cast(), 8).offset(u64::MAX).build();
-        self.push(&entry.user_data(token(KIND_NOTIFY, 0, ring)));
+        self.push_or_hold(entry.user_data(token(KIND_NOTIFY, 0, ring)));
     }
 
     /// Gives up a notification that the other side may be blocking.
     pub(crate) fn cancel_notify(&mut self, ring: u32) {
         let entry = opcode::AsyncCancel::new(token(KIND_NOTIFY, 0, ring)).build();
-        self.push(&entry.user_data(token(KIND_UNWATCH, 0, ring)));
+        self.push_or_hold(entry.user_data(token(KIND_UNWATCH, 0, ring)));
     }
 
     /// Readable when there is something to reap, from [`arm`](Self::arm) on.
@@ -429,7 +479,7 @@ impl UringEngine {
 
     /// True if something waits to be given to the kernel.
     pub(crate) fn has_staged(&self) -> bool {
-        !self.staged.is_empty() || !self.cancels.is_empty() || self.pushed > 0
+        !self.staged.is_empty() || !self.cancels.is_empty() || !self.held.is_empty() || self.pushed > 0
     }
 }
 
@@ -482,8 +532,8 @@ impl Engine for UringEngine {
 }
 
 impl UringEngine {
-    /// Cancels all and waits until the kernel has given back every buffer.
-    pub(crate) fn quiesce(&mut self) {
+    /// Cancels all and waits until the kernel has given back every buffer. False if it does not talk to this thread: what it holds must not be freed then.
+    pub(crate) fn quiesce(&mut self) -> bool {
         loop {
             // Again each time: what did not obey once may obey later.
             for index in 0..self.slots.len() {
@@ -492,10 +542,10 @@ impl UringEngine {
             }
             while self.reap().is_some() {}
             if self.in_flight_count() == 0 {
-                return;
+                return true;
             }
             if self.enter_turn(Some(Some(Duration::from_millis(100)))).is_err() {
-                return;
+                return false;
             }
             while self.reap().is_some() {}
         }
@@ -505,7 +555,9 @@ impl UringEngine {
 impl Drop for UringEngine {
     /// Waits for the kernel: what it holds is never freed under it.
     fn drop(&mut self) {
-        self.quiesce();
+        if !self.quiesce() {
+            std::mem::forget(core::mem::take(&mut self.slots));
+        }
     }
 }
 

@@ -41,6 +41,12 @@ pub enum UringError {
         /// Its value.
         value: u32,
     },
+    /// The kernel takes nothing from this ring.
+    #[error("io_uring_enter fails ({source}): EEXIST means that another thread has made the first turn, and one thread must make them all")]
+    Enter {
+        /// The kernel's answer.
+        source: io::Error,
+    },
     /// Anything else.
     #[error("io_uring of {entries} entries cannot be set up: {source}")]
     Setup {

