@@ -182,11 +182,11 @@ impl UringEngine {
         self.has_staged() || self.kernel_keeps_completions()
     }
 
-    /// True if the kernel has completions that come only when it is entered: it is asked to run them.
+    /// True if the kernel has completions that come only when it is entered: it is asked to run them, or there was no room for them.
     #[inline]
     fn kernel_keeps_completions(&mut self) -> bool {
         let queue = self.ring.submission();
-        queue.taskrun()
+        queue.taskrun() || queue.cq_overflow()
     }
 
     /// True if a sleep would only hold up what is there already.
