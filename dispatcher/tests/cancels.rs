@@ -3,13 +3,14 @@
 
 mod common;
 
-use common::id;
 use common::scripted::{final_of, plain, ssch, Rig};
+use common::{id, TestGuest};
 use fctl_dispatcher::device::{Capabilities, DeviceContext, DeviceEvent, Status, SubchannelDevice};
-use fctl_dispatcher::engine::{Operation as Perform, OperationResult};
-use fctl_dispatcher::SubchannelOptions;
+use fctl_dispatcher::engine::{Operation as Perform, OperationResult, UringEngine};
+use fctl_dispatcher::memory::{HostRange, Memory};
+use fctl_dispatcher::{Builder, SubchannelOptions};
 use fctl_ringabi::arch::Orb;
-use fctl_ringabi::{Disposition, Operation};
+use fctl_ringabi::{Disposition, Operation, RingSizes};
 use std::io::Write as _;
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
@@ -116,4 +117,38 @@ fn a_ring_is_detached_whose_operation_was_not_given_to_the_kernel_yet() {
     assert_eq!((rig.reactor.inventory().rings, rig.reactor.inventory().in_flight), (0, 0));
     assert_eq!(final_of(&rig.completions(), 1).disposition(), Some(Disposition::AbsorbedByClear));
     drop(writers);
+}
+
+/// The kernel does not talk to the thread that drops the reactor: it returns nevertheless, and what the kernel may still write is not freed.
+#[test]
+fn a_reactor_that_is_dropped_on_another_thread_with_an_operation_in_the_kernel() {
+    let layout = std::alloc::Layout::from_size_align(4096, 4096).unwrap();
+    // SAFETY: the layout is not empty. The page is never freed.
+    let host = unsafe { std::alloc::alloc_zeroed(layout) };
+    let owner: Arc<()> = Arc::new(());
+    let ranges = [HostRange { address: 0, host, length: 4096 }];
+    // SAFETY: the page is never freed, and nobody else looks at it.
+    let memory = unsafe { Memory::from_host_ranges(&ranges, owner.clone()) }.unwrap();
+    let (reads, _writes) = UnixStream::pair().unwrap();
+    let (report, done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let turning = std::thread::spawn(move || {
+            let mut guest = TestGuest::new(RingSizes::new(64));
+            let (mut reactor, _handle) = Builder::default().build().unwrap();
+            let guest_id = reactor.attach_guest(memory);
+            let ring = reactor.attach_ring(guest_id, guest.ends()).unwrap();
+            let device = TwoReads { sockets: [reads.try_clone().unwrap(), reads], submitted: Arc::default(), stop: None };
+            reactor.attach_subchannel(ring, id(1), SubchannelOptions::new(1), Box::new(device)).unwrap();
+            guest.poster.post(&ssch(1, 0, 1)).unwrap();
+            reactor.turn(64);
+            assert_eq!(reactor.inventory().in_flight, 1);
+            reactor
+        });
+        drop(turning.join().unwrap());
+        report.send(()).unwrap();
+    });
+    done.recv_timeout(common::PATIENCE / 2).expect("it returns");
+    if UringEngine::new(1).unwrap().is_deferred() {
+        assert!(Arc::strong_count(&owner) > 1, "the kernel may still write there");
+    }
 }

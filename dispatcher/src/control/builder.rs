@@ -102,7 +102,8 @@ impl Builder {
     }
 
     /// A reactor to be run by the caller: [`Reactor::run_here`], or [`Reactor::turn`] from a loop of the caller's own. The thread that
-    /// runs the first turn must run all of them; it stays where its owner has placed it, whatever [`cpu`](Self::cpu) says.
+    /// runs the first turn must run all of them, and drop the reactor: the kernel tells no other thread when an operation has ended, so what operations in
+    /// flight use would have to be leaked there. It stays where its owner has placed it, whatever [`cpu`](Self::cpu) says.
     ///
     /// # Errors
     /// The kernel refuses something.

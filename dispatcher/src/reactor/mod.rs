@@ -372,9 +372,18 @@ impl AsFd for Reactor {
 }
 
 impl Drop for Reactor {
-    /// Waits for the kernel before any memory that it may use is given up.
+    /// Waits for the kernel before any memory that it may use is given up. On another thread than the one that made the turns the kernel does not answer;
+    /// with operations in flight, devices and guests' memory are then leaked rather than freed under it.
     fn drop(&mut self) {
-        self.engine.quiesce();
+        if !self.engine.quiesce() {
+            tracing::error!(
+                in_flight = self.engine.in_flight_count(),
+                "a reactor was dropped on another thread than its own, with operations in the kernel: devices and guest memory are leaked"
+            );
+            std::mem::forget(core::mem::take(&mut self.subchannels));
+            std::mem::forget(core::mem::take(&mut self.guests));
+            std::mem::forget(core::mem::take(&mut self.replaced));
+        }
         self.mailbox.close();
     }
 }
