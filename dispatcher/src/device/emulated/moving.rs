@@ -11,7 +11,7 @@ use fctl_ringabi::arch::SubchannelStatus;
 /// The most bytes that one operation makes zeros. It changes few bytes on the medium, if any, so it may be longer than a piece of data.
 const ZERO_GRAIN: u64 = 16 << 20;
 
-/// How often an operation that was interrupted is tried again.
+/// How often an operation that was interrupted, or found no memory or thread, is tried again.
 const MOST_RETRIES: u8 = 16;
 
 /// What ends the transfer when the bytes gathered before it have been moved.
@@ -183,7 +183,8 @@ impl<U: ControlUnit> Emulated<U> {
                 self.moving.unsynced = self.unit.volume().is_some_and(crate::volume::Volume::is_durable);
             }
             (Step::Sync, Ok(_)) => self.moving.unsynced = false,
-            (_, Err(libc::EINTR | libc::EAGAIN)) if self.moving.retries < MOST_RETRIES => {
+            // No memory just now, or none for a thread of the kernel's to do it: then an operation ends as cancelled that nobody has cancelled.
+            (_, Err(libc::EINTR | libc::EAGAIN | libc::ENOMEM | libc::ECANCELED)) if self.moving.retries < MOST_RETRIES => {
                 self.moving.retries += 1;
                 self.submit(cx, step);
             }
