@@ -12,7 +12,7 @@ use fctl_dispatcher::device::DeviceEvent;
 use fctl_dispatcher::memory::DirtyLog;
 use fctl_dispatcher::volume::{Volume, VolumeOptions};
 use fctl_dispatcher::{Builder, SubchannelOptions};
-use fctl_ringabi::arch::{Ccw, Orb, OrbControl};
+use fctl_ringabi::arch::{Ccw, Midaw, MidawFlags, Orb, OrbControl};
 use fctl_ringabi::{Descriptor, RingSizes};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -107,6 +107,14 @@ fn every_page_that_a_read_changes_is_marked() {
     // More ranges than a list has.
     let tiny: Vec<Ccw> = (0..200).map(|n| ccw(0x42, if n < 199 { CD } else { 0 }, 512, DATA + 0x800 * n)).collect();
     assert_eq!(read(200, &tiny, none, |_| {}), 100);
+    // And more than a list has room for when it is nearly full, in one block.
+    let crumbs = (0..137).map(|n| match n {
+        136 => Midaw::new(MidawFlags::LAST, 16, u64::from(DATA) + 0x800 * n),
+        _ => Midaw::new(MidawFlags::empty(), 30, u64::from(DATA) + 0x800 * n),
+    });
+    let crumbs: Vec<u8> = crumbs.flat_map(|midaw| midaw.to_bytes()).collect();
+    let list = |disk: &mut Machine<FbaUnit>| disk.put(0x8000, &crumbs);
+    assert_eq!(read(8, &[ccw(0x42, MIDA, 4096, 0x8000)], OrbControl::MIDAW, list), 69);
 }
 
 #[test]

@@ -92,10 +92,12 @@ impl Landing {
         let Some(address) = range.address else {
             return Ok(self.scratch.discard(length, segments));
         };
+        let before = segments.bytes();
         let added = memory.segments(address, length, segments).map_err(|_| BadAddress)?;
-        if matches!(self.way, Way::Logged(_)) && !self.keep(Some(address), added, at) {
-            // There is room for as many as there are segments, but these may join where those do not.
-            memory.mark_dirty(address, added as u64);
+        if matches!(self.way, Way::Logged(_)) && added != 0 && !self.keep(Some(address), added, at) {
+            // Segments may join where parts do not, so this list can be full first.
+            segments.truncate(before);
+            return Ok(0);
         }
         Ok(added)
     }
@@ -149,5 +151,54 @@ impl Landing {
             self.next += usize::from(part.length == 0);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::HostRange;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Marks(Mutex<Vec<(u64, u64)>>);
+
+    impl DirtyLog for Marks {
+        fn mark(&self, address: u64, length: u64) {
+            self.0.lock().unwrap().push((address, length));
+        }
+    }
+
+    /// What lies apart in the guest may touch here: then there are more parts than segments. Each is told when the operation has ended, not before.
+    #[test]
+    fn nothing_is_told_to_the_log_before_the_operation_has_ended() {
+        let layout = std::alloc::Layout::from_size_align(0x2000, 0x1000).unwrap();
+        // SAFETY: the layout is not empty. The pages are never freed.
+        let host = unsafe { std::alloc::alloc_zeroed(layout) };
+        let ranges = [
+            HostRange { address: 0x1000, host, length: 0x1000 },
+            HostRange { address: 0x5000, host: host.wrapping_add(0x1000), length: 0x1000 },
+        ];
+        // SAFETY: the pages are never freed, and nobody else looks at them.
+        let memory = unsafe { Memory::from_host_ranges(&ranges, Arc::new(())) }.unwrap();
+        let marks = Arc::new(Marks::default());
+        let memory = memory.with_dirty_log(marks.clone());
+        let (mut landing, mut segments) = (Landing::new(), Segments::default());
+        landing.begin(Direction::Read, &memory, 0x1000);
+        let mut added = 0;
+        for n in 0..200 {
+            let address = if n % 2 == 0 { 0x1FFE } else { 0x5000 };
+            let range = Range { address: Some(address), length: 2 };
+            match landing.add(&memory, range, 0, &mut segments) {
+                Ok(0) => break,
+                Ok(more) => added += more,
+                Err(_) => panic!("it is inside"),
+            }
+        }
+        assert_eq!((added, segments.bytes()), (2 * MOST_SEGMENTS, 2 * MOST_SEGMENTS));
+        assert_eq!(*marks.0.lock().unwrap(), []);
+        landing.ended();
+        let marked: u64 = marks.0.lock().unwrap().iter().map(|mark| mark.1).sum();
+        assert_eq!(marked, 2 * MOST_SEGMENTS as u64);
     }
 }
