@@ -671,6 +671,35 @@ fn stop_with_work_in_flight_ends_everything() {
     }
 }
 
+/// Places are used again, names are not.
+#[test]
+fn the_name_of_what_has_gone_does_not_name_what_came_after_it() {
+    let mut rig = Rig::small();
+    let (old_guest, old_ring) = (rig.guest_id, rig.ring);
+    rig.reactor.detach_ring(old_ring, None, Box::new(|_| {})).unwrap();
+    rig.until("the ring is gone", |reactor| reactor.inventory().rings == 0);
+    rig.reactor.detach_guest(old_guest).unwrap();
+    let newcomer = TestGuest::new(RingSizes::new(64));
+    let guest = rig.reactor.attach_guest(newcomer.memory.clone());
+    let ring = rig.reactor.attach_ring(guest, newcomer.ends()).unwrap();
+    assert!(guest != old_guest && ring != old_ring);
+    let no_ring = |result| assert!(matches!(result, Err(AttachError::NoRing(ring)) if ring == old_ring), "{result:?}");
+    let no_guest = |result| assert!(matches!(result, Err(AttachError::NoGuest(guest)) if guest == old_guest), "{result:?}");
+    let reply = || Box::new(|_| panic!("nobody waits for this"));
+    no_ring(rig.reactor.attach_subchannel(old_ring, id(1), SubchannelOptions::new(1), Box::new(Null)));
+    no_ring(rig.reactor.drain(old_ring, None, reply()));
+    no_ring(rig.reactor.detach_ring(old_ring, None, reply()));
+    assert_eq!(rig.reactor.ring_status(old_ring), None);
+    let other = TestGuest::new(RingSizes::new(64));
+    no_guest(rig.reactor.attach_ring(old_guest, other.ends()).map(|_| ()));
+    no_guest(rig.reactor.detach_guest(old_guest));
+    no_guest(rig.reactor.reset_guest(old_guest, None, reply()));
+    no_guest(rig.reactor.reset_subchannel(old_guest, id(1), None, reply()));
+    no_guest(rig.reactor.detach_subchannel(old_guest, id(1), None, reply()));
+    no_guest(rig.reactor.replace_memory(old_guest, other.memory.clone(), None, reply()));
+    assert!(rig.reactor.ring_status(ring).unwrap().serving, "the newcomer is undisturbed");
+}
+
 #[test]
 fn stop_during_a_drain_ends_both() {
     let Rig { mut reactor, handle: _handle, mut guest, guest_id, ring, .. } = Rig::small();

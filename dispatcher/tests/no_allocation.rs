@@ -8,7 +8,9 @@
 mod common;
 
 use common::{id, TestGuest};
+use fctl_dispatcher::device::delay::{Delay, FOREVER};
 use fctl_dispatcher::device::fba::{Fba, FbaUnit};
+use fctl_dispatcher::device::null::Null;
 use fctl_dispatcher::device::{
     emulated::Emulated, Backing, Capabilities, DeviceContext, DeviceEvent, Sense, Status, SubchannelDevice,
 };
@@ -425,6 +427,28 @@ fn a_million_starts_with_clears_and_unit_checks_among_them_allocate_nothing() {
     ] {
         assert!(number >= least, "{what}: {number} of at least {least}: {counters:?}, {told:?}");
     }
+}
+
+/// A drain may last: what other rings do meanwhile costs no more than before.
+#[test]
+fn turns_in_which_a_ring_is_drained_allocate_nothing() {
+    let (mut reactor, _handle) = Builder::default().build().unwrap();
+    let mut guest = TestGuest::new(RingSizes::new(64));
+    let guest_id = reactor.attach_guest(guest.memory.clone());
+    let ring = reactor.attach_ring(guest_id, guest.ends()).unwrap();
+    for number in 0..16 {
+        let never_ends = Box::new(Delay::new(Null, FOREVER));
+        reactor.attach_subchannel(ring, id(number), SubchannelOptions::new(number), never_ends).unwrap();
+        guest.poster.post(&Descriptor::start(id(number), &Orb::new(1, 0x1000), 1)).unwrap();
+    }
+    reactor.turn(64);
+    reactor.drain(ring, None, Box::new(|_| panic!("nothing ends"))).unwrap();
+    let asked = allocations(|| {
+        for _ in 0..1000 {
+            reactor.turn(64);
+        }
+    });
+    assert_eq!(asked, 0);
 }
 
 /// The counter counts: else zero would mean nothing.

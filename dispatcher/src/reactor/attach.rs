@@ -16,13 +16,21 @@ use std::os::fd::AsRawFd;
 use std::time::Instant;
 use vmm_sys_util::eventfd::EventFd;
 
-/// A guest that is attached.
+/// A guest that is attached. Once it is detached, this names nothing any more, also when others are attached after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GuestId(pub(super) u32);
+pub struct GuestId {
+    place: u32,
+    /// Counts all that were ever attached: places are used again, numbers not.
+    number: u32,
+}
 
-/// A ring that is attached.
+/// A ring that is attached. Once it is detached, this names nothing any more, also when others are attached after it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RingId(u32);
+pub struct RingId {
+    place: u32,
+    /// As in [`GuestId`].
+    number: u32,
+}
 
 /// Why something cannot be attached or detached.
 #[derive(Debug, thiserror::Error)]
@@ -136,7 +144,24 @@ pub struct RingStatus {
 impl Reactor {
     /// Attaches a guest: its memory, and subchannel numbers of its own.
     pub fn attach_guest(&mut self, memory: Memory) -> GuestId {
-        GuestId(self.guests.insert(Guest::new(memory)))
+        let number = self.next_number();
+        GuestId { place: self.guests.insert(Guest::new(memory, number)), number }
+    }
+
+    fn next_number(&mut self) -> u32 {
+        self.attached = self.attached.wrapping_add(1);
+        self.attached
+    }
+
+    /// The place of a guest, if it is attached.
+    pub(super) fn place_of_guest(&self, guest: GuestId) -> Result<u32, AttachError> {
+        let found = self.guests.get(guest.place).filter(|entry| entry.number == guest.number);
+        found.map(|_| guest.place).ok_or(AttachError::NoGuest(guest))
+    }
+
+    fn place_of_ring(&self, ring: RingId) -> Result<u32, AttachError> {
+        let found = self.rings.get(ring.place).filter(|entry| entry.number == ring.number);
+        found.map(|_| ring.place).ok_or(AttachError::NoRing(ring))
     }
 
     /// Attaches a formatted ring pair of a guest.
@@ -147,13 +172,15 @@ impl Reactor {
         if self.stopping {
             return Err(AttachError::Stopping);
         }
-        let entry = self.guests.get_mut(guest.0).ok_or(AttachError::NoGuest(guest))?;
+        let home = self.place_of_guest(guest)?;
         let port = DispatcherPort::attach(ends.region.words().clone())?;
-        entry.rings += 1;
-        let doorbell = ends.doorbell.as_raw_fd();
-        let place = self.rings.insert(Ring::new(port, guest.0, ends.doorbell, ends.notification));
+        if let Some(entry) = self.guests.get_mut(home) {
+            entry.rings += 1;
+        }
+        let (number, doorbell) = (self.next_number(), ends.doorbell.as_raw_fd());
+        let place = self.rings.insert(Ring::new(port, number, home, ends.doorbell, ends.notification));
         self.engine.watch(place, doorbell);
-        Ok(RingId(place))
+        Ok(RingId { place, number })
     }
 
     /// Attaches the ring of a [`HostRing`](crate::host::HostRing).
@@ -162,7 +189,7 @@ impl Reactor {
     /// There is no such guest, or the reactor is stopping.
     pub fn attach_host_ring(&mut self, guest: GuestId, ends: HostEnds) -> Result<RingId, AttachError> {
         let ring = self.attach_ring(guest, ends.ends)?;
-        if let Some(entry) = self.rings.get_mut(ring.0) {
+        if let Some(entry) = self.rings.get_mut(ring.place) {
             entry.host = Some(ends.side);
         }
         Ok(ring)
@@ -179,7 +206,8 @@ impl Reactor {
         options: SubchannelOptions,
         device: Box<dyn SubchannelDevice>,
     ) -> Result<(), AttachError> {
-        let ring = self.rings.get_mut(home.0).ok_or(AttachError::NoRing(home))?;
+        let home_place = self.place_of_ring(home)?;
+        let ring = self.rings.get_mut(home_place).ok_or(AttachError::NoRing(home))?;
         if !ring.serving() {
             return Err(AttachError::NotServing(home));
         }
@@ -196,7 +224,7 @@ impl Reactor {
             device,
             slot: None,
             queued: 0,
-            ring: home.0,
+            ring: home_place,
             guest: ring.guest,
             subsystem: id,
             enabled: options.enabled,
@@ -220,7 +248,8 @@ impl Reactor {
         deadline: Option<Instant>,
         reply: Box<dyn FnOnce(Vec<u32>) + Send>,
     ) -> Result<(), AttachError> {
-        let entry = self.rings.get_mut(ring.0).ok_or(AttachError::NoRing(ring))?;
+        let place = self.place_of_ring(ring)?;
+        let entry = self.rings.get_mut(place).ok_or(AttachError::NoRing(ring))?;
         if entry.waiter.is_some() || matches!(entry.state, State::Detaching) {
             return Err(AttachError::Busy(ring));
         }
@@ -228,7 +257,7 @@ impl Reactor {
             entry.state = State::Draining;
         }
         entry.waiter = Some(Waiter { deadline, reply });
-        self.busy_rings += 1;
+        self.wait_for(place);
         Ok(())
     }
 
@@ -244,17 +273,17 @@ impl Reactor {
         deadline: Option<Instant>,
         reply: Box<dyn FnOnce(Vec<u32>) + Send>,
     ) -> Result<(), AttachError> {
-        let entry = self.rings.get_mut(ring.0).ok_or(AttachError::NoRing(ring))?;
+        let place = self.place_of_ring(ring)?;
+        let entry = self.rings.get_mut(place).ok_or(AttachError::NoRing(ring))?;
         if entry.waiter.is_some() || matches!(entry.state, State::Detaching) {
             return Err(AttachError::Busy(ring));
         }
         entry.waiter = Some(Waiter { deadline, reply });
-        self.busy_rings += 1;
-        self.begin_detach(ring.0);
+        self.begin_detach(place);
         Ok(())
     }
 
-    /// What runs on a ring is stopped, and the ring goes when all is quiet. It is counted among the busy ones already.
+    /// What runs on a ring is stopped, and the ring goes when all is quiet.
     fn begin_detach(&mut self, place: u32) {
         let Some(ring) = self.rings.get(place) else { return };
         let fenced = matches!(ring.state, State::Fenced);
@@ -265,6 +294,7 @@ impl Reactor {
         if let Some(ring) = self.rings.get_mut(place) {
             ring.state = State::Detaching;
         }
+        self.wait_for(place);
     }
 
     /// Takes a guest away that has no rings any more.
@@ -272,13 +302,14 @@ impl Reactor {
     /// # Errors
     /// No such guest, or it still has rings.
     pub fn detach_guest(&mut self, guest: GuestId) -> Result<(), AttachError> {
-        let rings = self.guests.get(guest.0).ok_or(AttachError::NoGuest(guest))?.rings;
+        let place = self.place_of_guest(guest)?;
+        let rings = self.guests.get(place).map_or(0, |entry| entry.rings);
         if rings > 0 {
             return Err(AttachError::GuestHasRings { guest, rings });
         }
         // Without rings it has nothing in the kernel; and its place may be another guest's soon.
         self.settle_memory();
-        self.guests.remove(guest.0);
+        self.guests.remove(place);
         Ok(())
     }
 
@@ -290,7 +321,6 @@ impl Reactor {
             let Some(ring) = self.rings.get(place) else { continue };
             // One that is going already needs no second word.
             if !matches!(ring.state, State::Detaching) {
-                self.busy_rings += usize::from(ring.waiter.is_none());
                 self.begin_detach(place);
             }
         }
@@ -308,7 +338,7 @@ impl Reactor {
 
     /// Where a ring stands; none if it is not attached.
     pub fn ring_status(&self, ring: RingId) -> Option<RingStatus> {
-        let ring = self.rings.get(ring.0)?;
+        let ring = self.rings.get(self.place_of_ring(ring).ok()?)?;
         Some(RingStatus { serving: ring.serving(), fenced: ring.violation, owed: ring.owed })
     }
 

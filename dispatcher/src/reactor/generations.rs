@@ -34,11 +34,12 @@ impl Reactor {
         deadline: Option<Instant>,
         reply: Box<dyn FnOnce(Vec<u32>) + Send>,
     ) -> Result<(), AttachError> {
-        let entry = self.guests.get_mut(guest.0).ok_or(AttachError::NoGuest(guest))?;
+        let place = self.place_of_guest(guest)?;
+        let entry = self.guests.get_mut(place).ok_or(AttachError::NoGuest(guest))?;
         let memory = memory.succeeding(&entry.memory);
         let generation = memory.generation();
         let old = core::mem::replace(&mut entry.memory, memory);
-        self.replaced.push(Replaced { guest: guest.0, generation, memory: Some(old), deadline, reply: Some(reply) });
+        self.replaced.push(Replaced { guest: place, generation, memory: Some(old), deadline, reply: Some(reply) });
         Ok(())
     }
 

@@ -60,8 +60,10 @@ pub struct Reactor {
     waiting: Waiting,
     policy: WaitPolicy,
     stuck: stuck::Watch,
-    /// Rings that someone waits for, or that are going.
-    busy_rings: usize,
+    /// Places of the rings that someone waits for, or that are going.
+    busy_rings: Vec<u32>,
+    /// Guests and rings that were ever attached.
+    attached: u32,
     resets: Vec<reset::Reset>,
     replaced: Vec<generations::Replaced>,
     stopping: bool,
@@ -87,7 +89,8 @@ impl Reactor {
             waiting: Waiting::new(policy, false),
             policy,
             stuck: stuck::Watch::new(settings.stuck_after),
-            busy_rings: 0,
+            busy_rings: Vec::new(),
+            attached: 0,
             resets: Vec::new(),
             replaced: Vec::new(),
             stopping: false,
@@ -145,7 +148,7 @@ impl Reactor {
         if productive {
             self.publish();
         }
-        if self.busy_rings > 0 {
+        if !self.busy_rings.is_empty() {
             self.settle_rings();
         }
         if !self.resets.is_empty() {
@@ -326,7 +329,7 @@ impl Reactor {
     /// Something may change that wakes nobody: a guest makes room, a deadline comes.
     fn must_look_again(&self) -> bool {
         !self.queues.undelivered.is_empty()
-            || self.busy_rings > 0
+            || !self.busy_rings.is_empty()
             || !self.resets.is_empty()
             || !self.replaced.is_empty()
             || self.rings.iter().any(|(_, ring)| ring.stalled)

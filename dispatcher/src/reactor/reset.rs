@@ -50,8 +50,8 @@ impl Reactor {
         deadline: Option<Instant>,
         reply: Box<dyn FnOnce(Vec<u32>) + Send>,
     ) -> Result<(), AttachError> {
-        self.guests.get(guest.0).ok_or(AttachError::NoGuest(guest))?;
-        let places = self.subchannels.iter().filter(|(_, entry)| entry.guest == guest.0).map(|(place, _)| place).collect();
+        let guest = self.place_of_guest(guest)?;
+        let places = self.subchannels.iter().filter(|(_, entry)| entry.guest == guest).map(|(place, _)| place).collect();
         self.begin_reset(places, false, deadline, reply);
         Ok(())
     }
@@ -80,7 +80,7 @@ impl Reactor {
     }
 
     fn place_of(&self, guest: GuestId, id: SubsystemId) -> Result<u32, AttachError> {
-        let guest = self.guests.get(guest.0).ok_or(AttachError::NoGuest(guest))?;
+        let guest = self.guests.get(self.place_of_guest(guest)?).ok_or(AttachError::NoGuest(guest))?;
         guest.find(id).ok_or(AttachError::NoSubchannel(id.word()))
     }
 

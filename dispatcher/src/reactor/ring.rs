@@ -31,6 +31,8 @@ pub(super) struct Ring {
     pub(super) port: DispatcherPort<RegionWords>,
     /// The embedder itself is the guest of this ring.
     pub(super) host: Option<HostSide>,
+    /// Which ring it is: its place was another one's before.
+    pub(super) number: u32,
     pub(super) guest: u32,
     pub(super) state: State,
     pub(super) doorbell: EventFd,
@@ -53,17 +55,27 @@ pub(super) struct Ring {
     pub(super) had_its_fill: u8,
     pub(super) has_clock: bool,
     pub(super) waiter: Option<Waiter>,
+    /// While the ring is drained or detached: its subchannels that may still be busy. Those that are quiet are taken out, and stay quiet, since nothing is taken
+    /// from the ring any more.
+    pub(super) unsettled: Vec<u32>,
     /// Subchannels whose home this is.
     pub(super) subchannels: u32,
     pub(super) violation: Option<fctl_ringabi::Violation>,
 }
 
 impl Ring {
-    pub(super) fn new(port: DispatcherPort<RegionWords>, guest: u32, doorbell: EventFd, notification: EventFd) -> Self {
+    pub(super) fn new(
+        port: DispatcherPort<RegionWords>,
+        number: u32,
+        guest: u32,
+        doorbell: EventFd,
+        notification: EventFd,
+    ) -> Self {
         let has_clock = port.header().sizes().clock == ClockId::Monotonic;
         Self {
             port,
             host: None,
+            number,
             guest,
             state: State::Serving,
             doorbell,
@@ -79,6 +91,7 @@ impl Ring {
             had_its_fill: 0,
             has_clock,
             waiter: None,
+            unsettled: Vec::new(),
             subchannels: 0,
             violation: None,
         }

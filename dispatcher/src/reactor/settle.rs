@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Settling: rings that somebody waits for, or that are going, and what goes with them.
 
-use super::ring::State;
+use super::ring::{State, Waiter};
 use super::Reactor;
 use std::time::{Duration, Instant};
 
@@ -10,40 +10,82 @@ const PATIENCE_WITH_A_NOTIFICATION: Duration = Duration::from_secs(3);
 const LOOKS_AT_A_NOTIFICATION: u32 = 16;
 
 impl Reactor {
-    /// Looks after rings that somebody waits for, or that are going.
+    /// From now on a ring is looked after until it is quiet.
+    pub(super) fn wait_for(&mut self, place: u32) {
+        let subchannels: Vec<u32> =
+            self.subchannels.iter().filter(|(_, entry)| entry.ring == place).map(|(index, _)| index).collect();
+        if let Some(ring) = self.rings.get_mut(place) {
+            ring.unsettled = subchannels;
+            if !self.busy_rings.contains(&place) {
+                self.busy_rings.push(place);
+            }
+        }
+    }
+
+    /// Looks after rings that somebody waits for, or that are going. Costs as much as has changed, not as much as is attached.
     pub(super) fn settle_rings(&mut self) {
-        for place in 0..self.rings.places() {
-            let Some(ring) = self.rings.get(place) else { continue };
-            let detaching = matches!(ring.state, State::Detaching);
-            if ring.waiter.is_none() && !detaching {
-                continue;
+        let mut next = 0;
+        while let Some(&place) = self.busy_rings.get(next) {
+            if self.settle_ring(place) {
+                self.busy_rings.swap_remove(next);
+            } else {
+                next += 1;
             }
-            let busy: Vec<u32> = self
-                .subchannels
-                .iter()
-                .filter(|(_, entry)| entry.ring == place && (entry.subchannel.device_busy() || entry.subchannel.owed() > 0))
-                .map(|(_, entry)| entry.subsystem.word())
-                .collect();
-            let quiet = busy.is_empty() && (!detaching || (!ring.notification_outstanding && !ring.watched));
-            if detaching && busy.is_empty() && ring.notification_outstanding {
-                self.hurry_notification(place);
-                continue;
+        }
+    }
+
+    fn is_busy(&self, index: u32, ring: u32) -> bool {
+        // One that was taken away may have left its place to another ring's.
+        let entry = self.subchannels.get(index).filter(|entry| entry.ring == ring);
+        entry.is_some_and(|entry| entry.subchannel.device_busy() || entry.subchannel.owed() > 0)
+    }
+
+    /// True if there is nothing to look after any more.
+    fn settle_ring(&mut self, place: u32) -> bool {
+        while let Some(&index) = self.rings.get(place).and_then(|ring| ring.unsettled.last()) {
+            if self.is_busy(index, place) {
+                break;
             }
-            let late = ring.waiter.as_ref().and_then(|waiter| waiter.deadline).is_some_and(|deadline| Instant::now() >= deadline);
-            if quiet || (late && !busy.is_empty()) {
-                let waiter = self.rings.get_mut(place).and_then(|ring| ring.waiter.take());
-                if let Some(waiter) = waiter {
-                    if !detaching {
-                        self.busy_rings -= 1;
-                    }
-                    if quiet && detaching {
-                        self.remove_ring(place);
-                    }
-                    (waiter.reply)(busy);
-                } else if quiet {
-                    self.remove_ring(place);
-                }
+            if let Some(ring) = self.rings.get_mut(place) {
+                ring.unsettled.pop();
             }
+        }
+        let Some(ring) = self.rings.get_mut(place) else { return true };
+        let detaching = matches!(ring.state, State::Detaching);
+        if !ring.unsettled.is_empty() {
+            if ring.waiter.as_ref().and_then(|waiter| waiter.deadline).is_some_and(|deadline| Instant::now() >= deadline) {
+                let waiter = ring.waiter.take();
+                self.tell_busy(place, waiter);
+                // One that goes, goes on; one that was drained only waits for nobody any more.
+                return !detaching;
+            }
+            return false;
+        }
+        if detaching && ring.notification_outstanding {
+            self.hurry_notification(place);
+            return false;
+        }
+        if detaching && ring.watched {
+            return false;
+        }
+        let waiter = ring.waiter.take();
+        if detaching {
+            self.remove_ring(place);
+        }
+        if let Some(waiter) = waiter {
+            (waiter.reply)(Vec::new());
+        }
+        true
+    }
+
+    /// The deadline has come: who waits is told what is busy.
+    #[cold]
+    fn tell_busy(&mut self, place: u32, waiter: Option<Waiter>) {
+        let Some(ring) = self.rings.get(place) else { return };
+        let busy = ring.unsettled.iter().filter(|&&index| self.is_busy(index, place));
+        let words = busy.filter_map(|&index| Some(self.subchannels.get(index)?.subsystem.word())).collect();
+        if let Some(waiter) = waiter {
+            (waiter.reply)(words);
         }
     }
 
@@ -61,7 +103,6 @@ impl Reactor {
     }
 
     fn remove_ring(&mut self, place: u32) {
-        self.busy_rings -= 1;
         let gone: Vec<u32> = self.subchannels.iter().filter(|(_, entry)| entry.ring == place).map(|(index, _)| index).collect();
         for index in gone {
             self.remove_subchannel(index);

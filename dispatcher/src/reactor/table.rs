@@ -39,11 +39,13 @@ pub(super) struct Guest {
     /// For each subchannel set, the place of each number in the table of subchannels.
     numbers: [Vec<u32>; 4],
     pub(super) rings: u32,
+    /// Which guest it is: its place was another one's before.
+    pub(super) number: u32,
 }
 
 impl Guest {
-    pub(super) fn new(memory: Memory) -> Self {
-        Self { memory, numbers: Default::default(), rings: 0 }
+    pub(super) fn new(memory: Memory, number: u32) -> Self {
+        Self { memory, numbers: Default::default(), rings: 0, number }
     }
 
     /// The place of a subchannel, if this guest has it.
