@@ -124,8 +124,8 @@ impl Region {
         let Some(base) = memory.host_address(address, length) else {
             return Err(outside);
         };
-        // SAFETY: `host_address` gave one contiguous mapping of `length` bytes, which `memory` (kept here) keeps alive; guest memory is reached
-        // by volatile or atomic access only.
+        // SAFETY: `host_address` gave one contiguous mapping of `length` bytes, which `memory` (kept here) keeps alive; this process reaches guest memory by
+        // volatile access only (`copy_in` and `copy_out` of `Memory`; the kernel is no part of it).
         let words = unsafe { MappedWords::new(base, length, Arc::new(memory.clone()) as Arc<dyn Any + Send + Sync>) };
         words
             .map(|words| Self { words })

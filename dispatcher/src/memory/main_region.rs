@@ -44,6 +44,32 @@ impl MainRegion {
     }
 }
 
+/// Copies bytes to where others may look and store meanwhile: the counterpart of [`copy_out`].
+///
+/// # Safety
+/// `to` must be valid for writes of as many bytes as `from` has.
+#[inline]
+pub(super) unsafe fn copy_in(from: &[u8], to: NonNull<u8>) {
+    let mut done = 0;
+    while let Some(rest) = from.get(done..).filter(|rest| !rest.is_empty()) {
+        // SAFETY: what is done lies within the bytes that are valid (contract of this function).
+        let at = unsafe { to.add(done) };
+        done += if let (true, Some(eight)) = (at.cast::<u64>().is_aligned(), rest.first_chunk()) {
+            // SAFETY: aligned, and as many bytes as are left to copy are valid: eight at least.
+            unsafe { at.cast::<u64>().write_volatile(u64::from_ne_bytes(*eight)) };
+            eight.len()
+        } else if let (true, Some(four)) = (at.cast::<u32>().is_aligned(), rest.first_chunk()) {
+            // SAFETY: as above, with four.
+            unsafe { at.cast::<u32>().write_volatile(u32::from_ne_bytes(*four)) };
+            four.len()
+        } else {
+            // SAFETY: as above, with one.
+            unsafe { at.write_volatile(rest[0]) };
+            1
+        };
+    }
+}
+
 /// Copies bytes that others may change meanwhile, each read once; aligned words and half-words in one access.
 ///
 /// # Safety

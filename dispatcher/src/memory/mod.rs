@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Guest memory: raw memory that other processors change at any time.
 //!
-//! It is reached through `vm-memory`, never as a slice of bytes. What is fetched is copied once and only the copy is looked at; what
+//! It is found through `vm-memory`, and reached by volatile access alone, never as a slice of bytes. What is fetched is copied once and only the copy is looked at; what
 //! the kernel reads and writes is named by address and length ([`Segment`]).
 //!
 //! Data comes *from* the guest always directly: the kernel reads guest pages. Data *for* the guest goes one of three ways:
@@ -19,11 +19,12 @@ pub(crate) use stores::Stores;
 pub use stores::{DirtyLog, Sink};
 
 use crate::engine::{Segment, Segments};
-use main_region::{copy_out, MainRegion};
+use main_region::{copy_in, copy_out, MainRegion};
 use std::any::Any;
+use std::ops::Range;
 use std::ptr::NonNull;
 use std::sync::Arc;
-use vm_memory::{Bytes, GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _};
+use vm_memory::{GuestAddress, GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _};
 
 /// A guest address range that is not (wholly) inside the guest's memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,7 +51,8 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Takes a memory map of `vm-memory`. The mappings live as long as any clone of this.
+    /// Takes a memory map of `vm-memory`. The mappings live as long as any clone of this. Who maps a file sees to it that nobody can make it shorter (by seals,
+    /// for a memory file): a page that goes away would kill this process when it is touched next.
     pub fn new(map: Arc<GuestMemoryMmap<()>>) -> Self {
         let main = MainRegion::of(&map);
         Self { map, main, stores: Stores::Direct, generation: 0, _owner: None }
@@ -136,13 +138,33 @@ impl Memory {
     /// The range is not wholly inside the guest's memory.
     #[inline]
     pub fn fetch_into(&self, address: u64, copy: &mut [u8]) -> Result<(), OutsideMemory> {
-        if let Some(from) = self.in_main(address, copy.len()) {
-            // SAFETY: `in_main` found the whole range in a mapping that `self.map` keeps alive.
-            unsafe { copy_out(from, copy) };
+        self.pieces(address, copy.len(), |from, part| {
+            // SAFETY: `pieces` found the piece in a mapping that `self.map` keeps alive, and it is as long as its part of the range.
+            unsafe { copy_out(from, copy.get_mut(part).unwrap_or_default()) };
+        })
+    }
+
+    /// Finds a range in this process. `visit` gets where each piece of it lies, in order, and which part of the range it is; nothing if not all of it is inside.
+    ///
+    /// `vm-memory` itself copies more than eight bytes by plain accesses, which guest memory is not made for.
+    #[inline]
+    fn pieces(&self, address: u64, length: usize, mut visit: impl FnMut(NonNull<u8>, Range<usize>)) -> Result<(), OutsideMemory> {
+        if let Some(start) = self.in_main(address, length) {
+            visit(start, 0..length);
             return Ok(());
         }
-        let outside = OutsideMemory { address, length: copy.len() as u64 };
-        self.map.read_slice(copy, GuestAddress(address)).map_err(|_| outside)
+        let outside = OutsideMemory { address, length: length as u64 };
+        if !self.map.check_range(GuestAddress(address), length) {
+            return Err(outside);
+        }
+        let mut done = 0;
+        for slice in self.map.get_slices(GuestAddress(address), length) {
+            let slice = slice.map_err(|_| outside)?;
+            let start = NonNull::new(slice.ptr_guard_mut().as_ptr()).ok_or(outside)?;
+            visit(start, done..done + slice.len());
+            done += slice.len();
+        }
+        Ok(())
     }
 
     /// Copies bytes into the guest's memory, or has the sink do it.
@@ -151,18 +173,19 @@ impl Memory {
     /// The range is not wholly inside the guest's memory, nothing past its end was written; or the sink says so.
     #[inline]
     pub fn store(&self, address: u64, bytes: &[u8]) -> Result<(), OutsideMemory> {
-        let outside = OutsideMemory { address, length: bytes.len() as u64 };
-        if !self.contains(address, outside.length) {
-            return Err(outside);
+        if let Stores::Sink(sink) = &self.stores {
+            let length = bytes.len() as u64;
+            if !self.contains(address, length) {
+                return Err(OutsideMemory { address, length });
+            }
+            return if bytes.is_empty() { Ok(()) } else { sink.store(address, bytes) };
         }
-        match &self.stores {
-            Stores::Sink(_) if bytes.is_empty() => return Ok(()),
-            Stores::Sink(sink) => return sink.store(address, bytes),
-            Stores::Direct | Stores::Logged(_) => {}
-        }
-        let stored = self.map.write_slice(bytes, GuestAddress(address)).map_err(|_| outside);
-        self.mark_dirty(address, outside.length);
-        stored
+        self.pieces(address, bytes.len(), |to, part| {
+            // SAFETY: as in `fetch_into`. What others read there meanwhile is theirs to make sense of.
+            unsafe { copy_in(bytes.get(part).unwrap_or_default(), to) };
+        })?;
+        self.mark_dirty(address, bytes.len() as u64);
+        Ok(())
     }
 
     /// How many bytes of memory the guest has.
@@ -226,5 +249,34 @@ impl Memory {
             added += slice.len();
         }
         Ok(added)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::region::sealed_memory_file;
+
+    /// Whatever the alignment, and over the boundary of two regions: what is stored is what is fetched, and nothing beside it changes.
+    #[test]
+    fn what_is_stored_is_fetched_and_its_neighbours_stay() {
+        let file = sealed_memory_file("fctl-test", 0x3000).unwrap();
+        let ranges =
+            [FileRange { address: 0, offset: 0x2000, length: 0x1000 }, FileRange { address: 0x1000, offset: 0, length: 0x2000 }];
+        let memory = Memory::from_file(&file, &ranges).unwrap();
+        let bytes: Vec<u8> = (1..=40).collect();
+        for first in (0..16).chain(0xFE0..0x1010) {
+            for length in 0..=bytes.len() {
+                memory.store(first, &[0xEE; 64]).unwrap();
+                memory.store(first + 8, &bytes[..length]).unwrap();
+                let mut found = [0; 64];
+                memory.fetch_into(first, &mut found).unwrap();
+                let mut expected = [0xEE; 64];
+                expected[8..8 + length].copy_from_slice(&bytes[..length]);
+                assert_eq!(found, expected, "{length} bytes at {:#x}", first + 8);
+            }
+        }
+        assert!(memory.store(0x2FFF, &[1, 2]).is_err());
+        assert_eq!(memory.fetch::<1>(0x2FFF).unwrap(), [0], "nothing was stored");
     }
 }
