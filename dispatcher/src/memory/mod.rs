@@ -58,6 +58,11 @@ impl Memory {
         Self { map, main, stores: Stores::Direct, generation: 0, _owner: None }
     }
 
+    /// No memory at all: every address is outside.
+    pub fn none() -> Self {
+        Self::new(Arc::new(GuestMemoryMmap::new()))
+    }
+
     /// The same memory, stored into by `sink` alone.
     #[must_use]
     pub fn through_sink(self, sink: Arc<dyn Sink>) -> Self {

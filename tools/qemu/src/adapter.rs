@@ -4,6 +4,7 @@
 use crate::config::{Configuration, VolumeConfiguration};
 use crate::device::Device;
 use crate::dispatcher::Dispatcher;
+use crate::hooks::Answer;
 use crate::memory_map::{MemoryMap, Range};
 use crate::statistics::Statistics;
 use fctl_dispatcher::device::SubchannelDevice;
@@ -85,25 +86,38 @@ impl Adapter {
         }
     }
 
-    /// QEMU maps guest memory.
-    pub fn map(&self, range: Range) -> bool {
+    /// QEMU maps guest memory. Fails with an error number, and then nothing is mapped.
+    pub fn map(&self, range: Range) -> Answer<()> {
         let mut memory = locked(&self.memory);
-        memory.add(range) && self.memory_changed(&memory)
-    }
-
-    /// QEMU takes guest memory away; when this returns nothing uses it. Gives how many bytes there were.
-    pub fn unmap(&self, guest: u64, bytes: u64) -> Option<u64> {
-        let mut memory = locked(&self.memory);
-        let removed = memory.remove(guest, bytes);
-        self.memory_changed(&memory).then_some(removed)
-    }
-
-    fn memory_changed(&self, memory: &MemoryMap) -> bool {
-        let changed = locked(&self.dispatcher).as_mut().map_or(Ok(()), |dispatcher| dispatcher.memory_changed(memory));
-        if let Err(error) = &changed {
-            eprintln!("fctl: QEMU changes guest memory that is in use: {error}");
+        let mut changed = memory.clone();
+        if !changed.add(range) {
+            return Err(libc::EEXIST);
         }
-        changed.is_ok()
+        if let Some(dispatcher) = locked(&self.dispatcher).as_ref() {
+            dispatcher.memory_was_added(&changed).map_err(|error| {
+                eprintln!("fctl: QEMU's {range:x?} cannot be guest memory: {error}");
+                libc::EINVAL
+            })?;
+        }
+        *memory = changed;
+        Ok(())
+    }
+
+    /// QEMU takes guest memory away; when this returns nothing uses it, however long that takes. Gives how many bytes there were, or an error number, and then
+    /// everything is mapped as before.
+    pub fn unmap(&self, guest: u64, bytes: u64) -> Answer<u64> {
+        let mut memory = locked(&self.memory);
+        let mut changed = memory.clone();
+        // As VFIO: a mapping goes as a whole.
+        let removed = changed.remove(guest, bytes).ok_or(libc::EINVAL)?;
+        if let Some(dispatcher) = locked(&self.dispatcher).as_ref().filter(|_| removed != 0) {
+            dispatcher.memory_was_removed(&changed).map_err(|error| {
+                eprintln!("fctl: QEMU cannot take guest memory away: {error}");
+                libc::EBUSY
+            })?;
+        }
+        *memory = changed;
+        Ok(removed)
     }
 
     /// The last words, when the process ends.

@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use vmm_sys_util::eventfd::EventFd;
 
-/// How long the end of a device may be waited for.
+/// How long the end of a device may be waited for; and after which time who waits for memory is told why.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -75,17 +75,32 @@ impl Dispatcher {
         self.handle.detach_ring(ring, PATIENCE)
     }
 
-    /// The memory map has changed: when this returns without an error, what is not in it any more is not used.
-    pub fn memory_changed(&mut self, memory: &MemoryMap) -> Result<(), Failure> {
+    /// There is more memory than before. What runs goes on with what it has: nobody waits for it.
+    pub fn memory_was_added(&self, memory: &MemoryMap) -> Result<(), Failure> {
         let Some(guest) = self.guest else { return Ok(()) };
-        if memory.is_empty() {
-            // The last device has gone before.
-            self.handle.detach_guest(guest)?;
-            self.guest = None;
-        } else {
-            self.handle.replace_memory(guest, memory.memory()?, PATIENCE)?;
+        match self.handle.replace_memory(guest, memory.memory()?, Duration::ZERO) {
+            Ok(()) | Err(ControlError::Deadline(_)) => Ok(()),
+            Err(error) => Err(error.into()),
         }
-        Ok(())
+    }
+
+    /// There is less memory than before: when this returns without an error, what is not in it any more is not used.
+    ///
+    /// QEMU frees the memory then, whatever it was told. With a sink the kernel stores into private buffers only, but it still reads the guest's pages for what
+    /// is written to a volume; without one it stores into them too. So there is no deadline: while a volume does not answer, QEMU stands still, as it does when a
+    /// device of the host does not give its pages back.
+    pub fn memory_was_removed(&self, memory: &MemoryMap) -> Result<(), Failure> {
+        let Some(guest) = self.guest else { return Ok(()) };
+        loop {
+            match self.handle.replace_memory(guest, memory.memory()?, PATIENCE) {
+                Err(error @ ControlError::Deadline(_)) => {
+                    eprintln!("fctl: QEMU takes guest memory away that the kernel still uses, and has to wait: {error}");
+                }
+                // A reactor stops when the kernel has given everything back.
+                Ok(()) | Err(ControlError::Stopped) => return Ok(()),
+                Err(error) => return Err(error.into()),
+            }
+        }
     }
 }
 

@@ -23,7 +23,7 @@ impl Range {
 }
 
 /// All mappings, sorted by guest address.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct MemoryMap {
     ranges: Vec<Range>,
 }
@@ -40,21 +40,23 @@ impl MemoryMap {
         true
     }
 
-    /// Takes away the mappings that lie inside a range; gives how many bytes they had.
-    pub fn remove(&mut self, guest: u64, bytes: u64) -> u64 {
+    /// Takes away the mappings that lie inside a range; gives how many bytes they had. None, and nothing is taken away, if one lies across its border.
+    pub fn remove(&mut self, guest: u64, bytes: u64) -> Option<u64> {
         let end = guest.saturating_add(bytes);
+        let inside = |range: &Range| range.guest >= guest && range.guest + range.bytes <= end;
+        if self.ranges.iter().any(|range| range.overlaps(guest, bytes) && !inside(range)) {
+            return None;
+        }
         let before: u64 = self.ranges.iter().map(|range| range.bytes).sum();
-        self.ranges.retain(|range| range.guest < guest || range.guest + range.bytes > end);
-        before - self.ranges.iter().map(|range| range.bytes).sum::<u64>()
-    }
-
-    /// True if nothing is mapped.
-    pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.ranges.retain(|range| !inside(range));
+        Some(before - self.ranges.iter().map(|range| range.bytes).sum::<u64>())
     }
 
     /// The memory that the dispatcher uses: read where it lies, written by QEMU if QEMU exports how.
     pub fn memory(&self) -> Result<Memory, HostRangeError> {
+        if self.ranges.is_empty() {
+            return Ok(Memory::none());
+        }
         let ranges = self.ranges.iter().map(|range| HostRange {
             address: range.guest,
             // Any that does not fit into a pointer is refused below.
@@ -62,8 +64,9 @@ impl MemoryMap {
             length: usize::try_from(range.bytes).unwrap_or(0),
         });
         let ranges: Vec<HostRange> = ranges.collect();
-        // SAFETY: QEMU keeps what it has mapped for DMA mapped until it says otherwise (`IOMMU_UNMAP_DMA`), and that is answered only when
-        // the dispatcher has given the memory up. QEMU's guest RAM is raw memory, and no file behind it is made shorter.
+        // SAFETY: QEMU keeps what it has mapped for DMA mapped until `IOMMU_UNMAP_DMA` is answered, and that waits without a deadline until the kernel has given
+        // back what it used (`Dispatcher::memory_was_removed`). If it fails, or the process ends meanwhile, nobody has said that the memory is free. QEMU's guest
+        // RAM is raw memory, and no file behind it is made shorter.
         let memory = unsafe { Memory::from_host_ranges(&ranges, Arc::new(())) }?;
         Ok(if qemu::can_write() { memory.through_sink(Arc::new(ByQemu)) } else { memory })
     }

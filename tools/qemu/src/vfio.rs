@@ -113,17 +113,14 @@ unsafe fn container(request: c_ulong, argument: *mut c_void) -> Answer<c_int> {
             IOMMU_MAP_DMA => {
                 let map: uapi::vfio_iommu_type1_dma_map = get(argument)?;
                 let range = Range { guest: map.iova, host: map.vaddr, bytes: map.size };
-                if adapter()?.map(range) {
-                    Ok(0)
-                } else {
-                    Err(libc::EEXIST)
-                }
+                adapter()?.map(range)?;
+                Ok(0)
             }
             IOMMU_UNMAP_DMA => {
                 let mut unmap: uapi::vfio_iommu_type1_dma_unmap = get(argument)?;
                 let all = unmap.flags & uapi::VFIO_DMA_UNMAP_FLAG_ALL != 0;
                 let (guest, length) = if all { (0, u64::MAX) } else { (unmap.iova, unmap.size) };
-                unmap.size = adapter()?.unmap(guest, length).ok_or(libc::EBUSY)?;
+                unmap.size = adapter()?.unmap(guest, length)?;
                 put(argument, unmap);
                 Ok(0)
             }

@@ -293,6 +293,44 @@ fn a_device_that_is_closed_while_it_works_is_free_and_so_is_the_memory() {
 }
 
 #[test]
+fn a_mapping_goes_as_a_whole_and_one_that_cannot_be_is_not_kept() {
+    preloaded("a_mapping_goes_as_a_whole_and_one_that_cannot_be_is_not_kept", NO_FAULTS, || {
+        let device = Device::open();
+        let fd = device.container.as_raw_fd();
+        let unmap = |iova, size| {
+            let mut unmap = uapi::vfio_iommu_type1_dma_unmap { argsz: 24, iova, size, ..Default::default() };
+            let result = ioctl(fd, IOMMU_UNMAP_DMA, &mut unmap);
+            if result == 0 {
+                Ok(unmap.size)
+            } else {
+                Err(std::io::Error::last_os_error().raw_os_error())
+            }
+        };
+        let whole = MEMORY as u64;
+        for (iova, size) in [(0, whole / 2), (whole / 2, whole), (4096, 4096)] {
+            assert_eq!(unmap(iova, size), Err(Some(libc::EINVAL)), "{iova:#x} {size:#x}");
+        }
+        assert_eq!(unmap(whole, whole), Ok(0), "nothing is there");
+        device.start(NO_OPERATION).unwrap();
+        assert_eq!(device.called(), 0x4007);
+        // Not at the beginning of a page.
+        let more = new_memory();
+        let vaddr = more.expose_provenance() as u64 + 1;
+        let mut map = uapi::vfio_iommu_type1_dma_map { argsz: 32, flags: 3, vaddr, iova: 1 << 30, size: whole / 2 };
+        assert_eq!(ioctl(fd, IOMMU_MAP_DMA, &mut map), -1);
+        // The place is still free, and other memory can still come and go.
+        device.map(1 << 30, more);
+        assert_eq!(unmap(1 << 30, whole), Ok(whole));
+        // All of it may go for a moment, with the device still there.
+        assert_eq!(unmap(0, u64::MAX), Ok(whole));
+        device.map(0, device.memory);
+        device.start(NO_OPERATION).unwrap();
+        assert_eq!(device.called(), 0x4007);
+        device.close();
+    });
+}
+
+#[test]
 fn memory_comes_and_goes_while_a_device_works() {
     preloaded("memory_comes_and_goes_while_a_device_works", SECOND_SWALLOWED, || {
         let device = Device::open();
