@@ -252,7 +252,7 @@ impl UringEngine {
             // The queue is full: let the kernel take what is there. EBUSY resolves itself as completions are taken.
             self.enter(0, None)?;
         }
-        Err(UringError::Enter { source: io::Error::from_raw_os_error(libc::EBUSY) })
+        Err(UringError::Enter { source: io::Error::other(format!("the queue is still full after {MOST_TRIES} calls")) })
     }
 
     /// Puts an entry into the queue, or keeps it until the queue takes it. A ring that is not enabled cannot be emptied.
