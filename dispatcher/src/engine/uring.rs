@@ -263,8 +263,10 @@ impl UringEngine {
         }
     }
 
+    /// The entry of an operation that waits to be given to the kernel, which is thereby given.
     fn build(&mut self, index: u16) -> Option<Entry> {
-        let slot = self.slots.get_mut(usize::from(index))?;
+        let slot = self.slots.get_mut(usize::from(index)).filter(|slot| slot.in_flight && !slot.given && !slot.withdrawn)?;
+        slot.given = true;
         let vectors = slot.segments.vectors();
         #[allow(clippy::cast_possible_truncation, reason = "a list of segments has at most 128 entries")]
         let count = vectors.len() as u32;
@@ -311,19 +313,17 @@ impl UringEngine {
             self.cancels.pop_front();
             self.counters.cancels += 1;
         }
-        while let Some(&index) = self.staged.front() {
+        while let Some(index) = self.staged.pop_front() {
             // One that was withdrawn stays out of the kernel; its slot may stand here twice then, if it has another operation already.
-            let waits = |slot: &&mut Slot| slot.in_flight && !slot.given && !slot.withdrawn;
-            if self.slots.get_mut(usize::from(index)).filter(waits).is_some() {
-                if let Some(entry) = self.build(index) {
-                    self.push(&entry)?;
-                    self.counters.operations += 1;
-                }
+            let Some(entry) = self.build(index) else { continue };
+            if let Err(error) = self.push(&entry) {
                 if let Some(slot) = self.slots.get_mut(usize::from(index)) {
-                    slot.given = true;
+                    slot.given = false;
                 }
+                self.staged.push_front(index);
+                return Err(error);
             }
-            self.staged.pop_front();
+            self.counters.operations += 1;
         }
         Ok(())
     }
