@@ -13,7 +13,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 use vmm_sys_util::eventfd::EventFd;
 
-/// How long the end of a device may be waited for; and after which time who waits for memory is told why.
+/// How long the end of a device may be waited for; and how often who waits for memory is told why.
 const PATIENCE: Duration = Duration::from_secs(40);
 
 type Failure = Box<dyn Error + Send + Sync>;
@@ -22,6 +22,8 @@ type Failure = Box<dyn Error + Send + Sync>;
 pub struct Dispatcher {
     handle: Handle,
     guest: Option<GuestId>,
+    /// After which time who waits for memory is told why, each time.
+    patience: Duration,
 }
 
 impl Dispatcher {
@@ -45,7 +47,13 @@ impl Dispatcher {
         };
         without_signals(|| std::thread::Builder::new().name("fctl-reactor".into()).spawn(run))?;
         let handle = ready.recv()??;
-        Ok(Self { handle, guest: None })
+        Ok(Self { handle, guest: None, patience: PATIENCE })
+    }
+
+    /// With another time after which who waits for memory is told why: for tests.
+    #[allow(dead_code, reason = "for tests, which have these files to themselves")]
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// Attaches a device to a ring of its own, whose notification is `interrupt`.
@@ -92,7 +100,7 @@ impl Dispatcher {
     pub fn memory_was_removed(&self, memory: &MemoryMap) -> Result<(), Failure> {
         let Some(guest) = self.guest else { return Ok(()) };
         loop {
-            match self.handle.replace_memory(guest, memory.memory()?, PATIENCE) {
+            match self.handle.replace_memory(guest, memory.memory()?, self.patience) {
                 Err(error @ ControlError::Deadline(_)) => {
                     eprintln!("fctl: QEMU takes guest memory away that the kernel still uses, and has to wait: {error}");
                 }
