@@ -217,7 +217,7 @@ impl Reactor {
             return Err(AttachError::SubchannelExists(id.word()));
         }
         ring.subchannels += 1;
-        self.queues.waiting.reserve(home.0, ring.subchannels as usize);
+        self.queues.waiting.reserve(home.place, ring.subchannels as usize);
         let place = self.subchannels.insert(Entry {
             subchannel: Subchannel::new(options.devno, options.enabled, options.mode),
             capabilities: device.capabilities(),
