@@ -89,7 +89,7 @@ class Workshop:
                 path.write_text(source)
 
     def test(self, program, *tests):
-        """Builds a test program and runs these of its tests, or all."""
+        """Builds a test program (`lib`: the tests inside the crate) and runs these of its tests, or all."""
         built, output = self._cargo(program, "--no-run")
         if not built:
             raise Wrong("NOT COMPILED:\n" + output)
@@ -103,7 +103,7 @@ class Workshop:
         environment = dict(os.environ, CARGO_TARGET_DIR=str(self.build), CARGO_PROFILE_DEV_DEBUG="0", RUST_BACKTRACE="0")
         environment["RUSTFLAGS"] = f"{environment.get('RUSTFLAGS', '')} {self.flags} -Awarnings".strip()
         running = subprocess.Popen(
-            [*self.command, "--test", program, *arguments],
+            [*self.command, *(["--lib"] if program == "lib" else ["--test", program]), *arguments],
             cwd=self.work,
             env=environment,
             text=True,

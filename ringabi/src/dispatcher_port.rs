@@ -38,8 +38,10 @@ impl<M: WordMemory + Clone> DispatcherPort<M> {
                 accepted: "0 (a fenced ring must be formatted again)",
             });
         }
+        // Relaxed: these two are the dispatcher's own. Whoever attaches has been told that the one before has detached, outside the region.
         let taken = memory.load(word::SQ_HEAD, Ordering::Relaxed);
         let produced = memory.load(word::CQ_TAIL, Ordering::Relaxed);
+        // Acquire: as `SEE_HEAD` in `producer.rs`, for the slots before it are written without looking at the head again.
         let consumed = memory.load(word::CQ_HEAD, Ordering::Acquire);
         if consumed > produced || produced - consumed > u64::from(header.sizes().completion_entries) {
             return Err(HeaderError::Field {
@@ -166,7 +168,8 @@ impl<M: WordMemory> DispatcherPort<M> {
         self.notification.must_wake()
     }
 
-    /// Announces that this side is about to sleep. A full fence and a last look at [`is_empty`](Self::is_empty) must follow.
+    /// Announces that this side is about to sleep. A full fence and a last look at [`is_empty`](Self::is_empty) must follow, as in
+    /// [`announce_then_look`](crate::announce_then_look).
     /// Gives consumed slots back first: a batch as large as the ring must not wait for a sleeper.
     #[inline]
     pub fn announce_sleep(&mut self) {
@@ -192,12 +195,14 @@ impl<M: WordMemory> DispatcherPort<M> {
         let notify = self.publish() && self.must_notify();
         self.submissions.give_back();
         let produced = self.completions.position();
-        self.completions.memory().store(word::CQ_TAIL, produced, Ordering::Release);
+        // Relaxed: as in `attach`, which is told of this detachment outside the region.
+        self.completions.memory().store(word::CQ_TAIL, produced, Ordering::Relaxed);
         notify
     }
 
     /// Tells the guest that this ring is no longer served, and why (SPEC, "Fence reasons").
     pub fn fence(&mut self, reason: u32) {
+        // Pairs with the Acquire of the guest, in `fence_reason`: who sees the reason sees all that was published before.
         self.completions.memory().store(word::FENCE, u64::from(reason), Ordering::Release);
     }
 

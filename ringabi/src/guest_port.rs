@@ -109,7 +109,8 @@ impl<M: WordMemory + Clone> GuestPort<M> {
         Credit {
             most: u64::from(sizes.completion_entries),
             reserve: u64::from(sizes.reserve),
-            released: self.memory.load(word::RELEASED, Ordering::Relaxed),
+            // Acquire: as in `Credit::allows`.
+            released: self.memory.load(word::RELEASED, Ordering::Acquire),
         }
     }
 
@@ -125,6 +126,7 @@ impl<M: WordMemory + Clone> GuestPort<M> {
 
     /// One poster, which batches, and the reader.
     pub fn split(self) -> (Poster<M>, CompletionReader<M>) {
+        // Acquire: as `SEE_HEAD` in `producer.rs`, for the slots before it are written without looking at the head again.
         let head = self.memory.load(word::SQ_HEAD, Ordering::Acquire);
         let next = self.memory.load(word::SQ_TICKET, Ordering::Relaxed).max(head);
         let charged = self.memory.load(word::CHARGED, Ordering::Relaxed);
@@ -140,6 +142,7 @@ impl<M: WordMemory + Clone> GuestPort<M> {
 
     /// A poster that can be cloned for each thread or virtual CPU, and the reader.
     pub fn split_shared(self) -> (SharedPoster<M>, CompletionReader<M>) {
+        // Acquire: as in `split`.
         let head = self.memory.load(word::SQ_HEAD, Ordering::Acquire);
         let poster = SharedPoster {
             submissions: SharedProducer::new(
@@ -157,7 +160,7 @@ impl<M: WordMemory + Clone> GuestPort<M> {
 }
 
 fn fence_reason<M: WordMemory>(memory: &M) -> Option<u32> {
-    // Pairs with the Release in `DispatcherPort::fence`.
+    // Pairs with the Release in `DispatcherPort::fence`: who sees the ring fenced sees the last completions too.
     let reason = memory.load(word::FENCE, Ordering::Acquire);
     #[allow(clippy::cast_possible_truncation, reason = "fence reasons are 32 bits by the specification")]
     (reason != 0).then_some(reason as u32)

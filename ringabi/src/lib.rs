@@ -86,4 +86,4 @@ pub use memory::WordMemory;
 pub use producer::Producer;
 pub use shared_producer::SharedProducer;
 pub use violation::Violation;
-pub use wake::{Sleeper, Waker};
+pub use wake::{announce_then_look, Sleeper, Waker};

@@ -8,6 +8,22 @@
 use crate::memory::WordMemory;
 use core::sync::atomic::Ordering;
 
+/// The order by which a sleeper that waits for several things loses no wake-up: announces sleep in all of them
+/// ([`announce_unfenced`](Sleeper::announce_unfenced)), fences once, and looks at all of them once more. Gives what that look says: true, sleep
+/// now; false, something is there, and whoever announced says that it is awake.
+#[inline]
+pub fn announce_then_look<S: ?Sized>(
+    sleeper: &mut S,
+    announce: impl FnOnce(&mut S),
+    full_fence: impl FnOnce(),
+    nothing: impl FnOnce(&mut S) -> bool,
+) -> bool {
+    announce(sleeper);
+    // Pairs with the fence in `Waker::must_wake` of each of those who wake: either it sees the announcement, or we see what it has published.
+    full_fence();
+    nothing(sleeper)
+}
+
 /// The consumer's side of a sleep word.
 #[derive(Debug)]
 pub struct Sleeper<M> {
@@ -26,7 +42,7 @@ impl<M: WordMemory> Sleeper<M> {
     }
 
     /// Announces sleep. The caller must now look once more at everything it waits for, and only then sleep; the fence
-    /// between the two is here. For several words at once use [`announce_unfenced`](Self::announce_unfenced) and one fence.
+    /// between the two is here. For several words at once there is [`announce_then_look`].
     #[inline]
     pub fn announce(&mut self) {
         self.announce_unfenced();

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! Where a host ring and its reactor meet outside the ring: the poster that sleeps until its instruction is accepted, and the one notification
 //! that was asked for.
+//!
+//! `ringabi/tests/loom/meeting.rs` runs this file under a memory-model checker, with words, fence and sleep of its own in the place of `super::sync`.
 
-use rustix::thread::futex::{self, Timespec};
-use std::sync::atomic::{fence, AtomicU32, AtomicU64, Ordering};
+use super::sync::{fence, sleep_on, wake, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 const AWAKE: u32 = 0;
@@ -28,10 +29,8 @@ impl Meeting {
         // Pairs with the fence in `wake_poster`: either it sees that we sleep, or we see what it has published.
         fence(Ordering::SeqCst);
         if nothing() {
-            let seconds = most.as_secs().min(3600);
-            let most = Timespec { tv_sec: i64::try_from(seconds).unwrap_or(0), tv_nsec: most.subsec_nanos().into() };
             // Any way of waking up is good: the caller looks at the ring and at the clock.
-            let _ = futex::wait(&self.poster, futex::Flags::PRIVATE, ASLEEP, Some(&most));
+            sleep_on(&self.poster, ASLEEP, most);
         }
         let _ = self.poster.compare_exchange(ASLEEP, AWAKE, Ordering::Relaxed, Ordering::Relaxed);
     }
@@ -41,20 +40,22 @@ impl Meeting {
         // Pairs with the fence in `sleep`.
         fence(Ordering::SeqCst);
         if self.poster.compare_exchange(ASLEEP, AWAKE, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            let _ = futex::wake(&self.poster, futex::Flags::PRIVATE, 1);
+            wake(&self.poster, 1);
         }
     }
 
     /// The reactor serves the ring no more. What it had published stays in the ring.
     pub(super) fn leave(&self) {
         // Pairs with the Acquire in `is_gone`: who sees it sees also the last completions.
-        self.poster.store(GONE, Ordering::Release);
+        // A swap, where a store would do, for the checker: it takes a store that races with the announcement of sleep for one that may come before it.
+        self.poster.swap(GONE, Ordering::Release);
         // Pairs with the fence in `wish`: either `arm` sees that it has gone, or we see the wish.
         fence(Ordering::SeqCst);
-        let _ = futex::wake(&self.poster, futex::Flags::PRIVATE, u32::MAX);
+        wake(&self.poster, u32::MAX);
     }
 
     pub(super) fn is_gone(&self) -> bool {
+        // Pairs with the Release in `leave`.
         self.poster.load(Ordering::Acquire) == GONE
     }
 
@@ -63,7 +64,7 @@ impl Meeting {
         let number = self.wish.load(Ordering::Relaxed);
         // Release: who sees the wish sees the head that was given back before. Pairs with the Acquire in `claim`.
         self.wish.store(number.wrapping_add(1) | 1, Ordering::Release);
-        // Pairs with the fence in `HostSide::claim`: either it sees the wish, or we see what it has published.
+        // Pairs with the fence in `claim_published`: either it sees the wish, or we see what it has published.
         fence(Ordering::SeqCst);
     }
 
@@ -74,14 +75,23 @@ impl Meeting {
     /// Takes the wish, if there is one and `untaken` says that there is something to tell. True: the caller is the one to act on it.
     pub(super) fn claim(&self, mut untaken: impl FnMut() -> bool) -> bool {
         loop {
+            // Pairs with the Release in `wish`.
             let number = self.wish.load(Ordering::Acquire);
             if number & 1 == 0 || !untaken() {
                 return false;
             }
-            // Fails if it is another wish meanwhile: what was untaken then may be taken now.
-            if self.wish.compare_exchange(number, number.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed).is_ok() {
+            // Fails if it is another wish meanwhile: what was untaken then may be taken now. Relaxed: it only has to be one who takes a wish; what
+            // belongs to it was seen by the load above, and nothing is handed on.
+            if self.wish.compare_exchange(number, number.wrapping_add(1), Ordering::Relaxed, Ordering::Relaxed).is_ok() {
                 return true;
             }
         }
+    }
+
+    /// The same after the reactor has published something.
+    pub(super) fn claim_published(&self, untaken: impl FnMut() -> bool) -> bool {
+        // Pairs with the fence in `wish`.
+        fence(Ordering::SeqCst);
+        self.claim(untaken)
     }
 }

@@ -44,6 +44,7 @@ mod meeting;
 mod ring;
 mod setup;
 mod side;
+mod sync;
 
 pub use error::{HostError, HostRingError};
 pub use ring::{Executed, HostRing};

@@ -5,7 +5,7 @@ use super::meeting::Meeting;
 use crate::subchannel::Answer;
 use fctl_ringabi::header::word;
 use fctl_ringabi::{CompletionKind, DescriptorFlags, Disposition, Operation, WordMemory};
-use std::sync::atomic::{fence, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::Arc;
 use vmm_sys_util::eventfd::EventFd;
 
@@ -68,10 +68,8 @@ impl HostSide {
 
     /// True if the notification that was wished for must be sent now: something is there that nobody has taken.
     pub(crate) fn claim(&self, ring: &impl WordMemory) -> bool {
-        // Pairs with the fence in `Meeting::wish`.
-        fence(Ordering::SeqCst);
-        // Acquire: pairs with the Release of the reader that gives its slots back.
-        self.meeting.claim(|| ring.load(word::CQ_HEAD, Ordering::Acquire) < self.to_tell)
+        // Relaxed: only the number counts, nothing in the slots is touched. That it is not older than the wish, the wish sees to.
+        self.meeting.claim_published(|| ring.load(word::CQ_HEAD, Ordering::Relaxed) < self.to_tell)
     }
 
     /// The ring was fenced or goes: nothing will be accepted any more. Who waits for a notification alone learns it by one.

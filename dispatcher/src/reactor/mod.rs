@@ -29,6 +29,7 @@ use crate::device::Events;
 use crate::engine::{EngineCounters, Reaped, UringEngine, UringError};
 use crate::metrics::{Counters, Latencies};
 use books::Books;
+use fctl_ringabi::announce_then_look;
 use issue::Queues;
 use ring::{Ring, State};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -286,6 +287,15 @@ impl Reactor {
     }
 
     fn announce_sleep(&mut self) -> bool {
+        // The fence pairs with the one in the poster's `Waker::must_wake`.
+        let idle = announce_then_look(self, Self::announce, || fence(Ordering::SeqCst), Self::is_idle);
+        if !idle {
+            self.wake();
+        }
+        idle
+    }
+
+    fn announce(&mut self) {
         for place in 0..self.rings.places() {
             if let Some(ring) = self.rings.get_mut(place) {
                 ring.port.give_back();
@@ -294,18 +304,15 @@ impl Reactor {
                 }
             }
         }
-        // Pairs with the fence in the poster's `Waker::must_wake`: either it sees the announcement, or we see its descriptor.
-        fence(Ordering::SeqCst);
+    }
+
+    fn is_idle(&mut self) -> bool {
         // What only waits for a guest to make room is looked at again later; it does not keep us awake.
-        let idle = self.rings.iter().all(|(_, ring)| !ring.serving() || ring.stalled || ring.port.is_empty())
+        self.rings.iter().all(|(_, ring)| !ring.serving() || ring.stalled || ring.port.is_empty())
             && self.mailbox.is_empty()
             && !self.queues.any()
             && (self.queues.waiting.is_empty() || self.engine.free_slots() == 0)
-            && !self.engine.wants_enter_or_has_reaped();
-        if !idle {
-            self.wake();
-        }
-        idle
+            && !self.engine.wants_enter_or_has_reaped()
     }
 
     /// Says to all guests that no doorbell is needed.

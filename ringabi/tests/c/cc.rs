@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
-//! Builds and runs the C programs beside this file.
+//! Builds and runs the C programs in `tests/c` of a crate, with this crate's headers.
 //!
 //! The compiler is `cc`, or what `FCTL_CC` says (words, separated by blanks); programs are run directly, or by `FCTL_CC_RUNNER`. So the same
 //! tests run the C side on a big-endian machine:
-//! `FCTL_CC="s390x-linux-gnu-gcc -static" FCTL_CC_RUNNER=qemu-s390x cargo test -p fctl-ringabi --test c_guest --test c_vectors`
+//! `FCTL_CC="s390x-linux-gnu-gcc -static" FCTL_CC_RUNNER=qemu-s390x cargo test --test c_guest --test c_vectors`
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -26,15 +26,15 @@ fn words(name: &str, default: &str) -> Vec<String> {
 /// Builds `tests/c/NAME.c`. Fails the test, by name, when there is no compiler.
 pub fn build(name: &str) -> Program {
     static BUILT: AtomicU32 = AtomicU32::new(0);
-    let ringabi = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let source = ringabi.join("tests/c").join(format!("{name}.c"));
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source = here.join("tests/c").join(format!("{name}.c"));
     let file = format!("{name}-{}-{}", std::process::id(), BUILT.fetch_add(1, Ordering::Relaxed));
     let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(file);
     let compiler = words("FCTL_CC", "cc");
     let (compiler, options) = compiler.split_first().expect("FCTL_CC names a compiler");
     let output = Command::new(compiler)
         .args(["-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-I"])
-        .arg(ringabi.join("include"))
+        .arg(here.join("../ringabi/include"))
         .args(options)
         .arg("-o")
         .args([&program, &source])
