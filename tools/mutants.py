@@ -24,6 +24,7 @@ BEGIN, END = "<!-- generated: mutants -->\n", "<!-- end: mutants -->"
 ACCEPT = "subchannel/accept.rs"
 ISSUE = "subchannel/issue.rs"
 STATUS = "subchannel/status.rs"
+ENGINE = "engine/uring.rs"
 
 # Description; changes: file, the text as it ships, the text that replaces it; the test that must fail: program::test.
 MUTANTS = [
@@ -105,16 +106,16 @@ MUTANTS = [
         [
             (
                 ACCEPT,
-                "            return self.ended(owed, cc, answers);\n        }\n        // Device active stays on",
-                "            self.orb = *orb;\n"
-                "            return self.ended(owed, cc, answers);\n        }\n        // Device active stays on",
+                "            self.ended(owed, cc, answers);\n            return false;\n        }\n        // Device active stays on",
+                "            self.orb = *orb;\n            self.ended(owed, cc, answers);\n"
+                "            return false;\n        }\n        // Device active stays on",
             )
         ],
         "model::conformance::item_19_a_second_ssch_is_refused_and_its_orb_ignored",
     ),
     # Generations: what a dead start still says
     (
-        "generation check dropped: the late end of a start that was cleared is taken for an end",
+        "phase check dropped: the late end of a start that was cleared is taken for an end",
         [
             (
                 STATUS,
@@ -125,12 +126,12 @@ MUTANTS = [
         "model::conformance::the_late_end_of_a_start_that_was_cleared_is_nobodys",
     ),
     (
-        "generation check dropped: that late end makes the device idle before it has answered the clear",
+        "phase check dropped: that late end makes the device idle before it has answered the clear",
         [(STATUS, "            if self.phase == Phase::Running {\n", "            if true {\n")],
         "model::conformance::the_late_end_of_a_start_that_was_cleared_is_nobodys",
     ),
     (
-        "generation check dropped: the device end of a start that was cleared is presented",
+        "phase check dropped: the device end of a start that was cleared is presented",
         [
             (
                 STATUS,
@@ -332,6 +333,37 @@ MUTANTS = [
         "after one interruption there is no other",
         [(STATUS, "        self.told &= self.has(X);\n", "")],
         "model::conformance::a_device_end_after_channel_end_is_an_interruption_of_its_own",
+    ),
+    # Slots of the engine: whose completion it is, and whose buffers the kernel holds
+    (
+        "generation check dropped: the late completion of a dead operation is taken for the slot's next one",
+        [(ENGINE, "if slot.generation & 0xFF_FFFF != generation || !slot.in_flight {", "if !slot.in_flight {")],
+        "lib::engine::uring::ending_tests::a_late_completion_is_not_taken_for_the_slots_next_operation",
+    ),
+    (
+        "the next operation of a slot has the generation of the one before",
+        [(ENGINE, "        slot.generation = slot.generation.wrapping_add(1);\n", "")],
+        "lib::engine::uring::ending_tests::a_late_completion_is_not_taken_for_the_slots_next_operation",
+    ),
+    (
+        "a completion ends an operation that was never begun",
+        [(ENGINE, "if slot.generation & 0xFF_FFFF != generation || !slot.in_flight {", "if slot.generation & 0xFF_FFFF != generation {")],
+        "lib::engine::uring::ending_tests::a_completion_for_a_slot_without_an_operation_is_nobodys",
+    ),
+    (
+        "a slot that is released is free while the kernel holds its buffers",
+        [(ENGINE, "if entry.owner.take().is_some() && !entry.in_flight {", "if entry.owner.take().is_some() {")],
+        "lib::engine::uring::ending_tests::a_slot_that_is_released_in_flight_is_free_when_its_operation_has_ended",
+    ),
+    (
+        "a slot that was released in flight never becomes free",
+        [(ENGINE, "        if owner.is_none() {\n            self.free.push(id.0);\n        }\n", "")],
+        "lib::engine::uring::ending_tests::a_slot_that_is_released_in_flight_is_free_when_its_operation_has_ended",
+    ),
+    (
+        "a slot that is released twice is free twice",
+        [(ENGINE, "if entry.owner.take().is_some() && !entry.in_flight {", "entry.owner.take();\n            if !entry.in_flight {")],
+        "lib::engine::uring::ending_tests::a_slot_that_is_released_in_flight_is_free_when_its_operation_has_ended",
     ),
     # What the random comparison has found
     (

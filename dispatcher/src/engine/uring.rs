@@ -562,4 +562,6 @@ impl Drop for UringEngine {
 }
 
 #[cfg(test)]
+mod ending_tests;
+#[cfg(test)]
 mod tests;

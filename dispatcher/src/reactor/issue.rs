@@ -121,7 +121,6 @@ impl Queues {
         }
         entry.slot.is_some()
     }
-
 }
 
 /// The queue that a function stands in.

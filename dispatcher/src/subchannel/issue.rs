@@ -100,7 +100,7 @@ impl Subchannel {
         self.issued_at = now;
         match function {
             Function::Start => {
-                self.word0 = (self.word0 & !SP) | SCHA | DEVA;
+                self.word0 = (self.word0 & !SP) | ACTIVE;
                 self.start_issued = true;
                 self.lpum = THE_PATH;
                 self.phase = Phase::Running;
@@ -110,7 +110,7 @@ impl Subchannel {
                 if self.has(SUSP) {
                     self.word0 &= !(RP | SUSP);
                 }
-                self.word0 |= SCHA | DEVA;
+                self.word0 |= ACTIVE;
                 self.phase = Phase::Running;
             }
             Function::Halt => self.phase = Phase::Halting,

@@ -78,6 +78,14 @@ const P: u32 = StatusControl::PRIMARY.bits() as u32;
 const SEC: u32 = StatusControl::SECONDARY.bits() as u32;
 const X: u32 = StatusControl::PENDING.bits() as u32;
 const STCTL: u32 = A | I | P | SEC | X;
+/// A program runs.
+const ACTIVE: u32 = SCHA | DEVA;
+/// A halt or a clear is pending.
+const STOPPING: u32 = CP | HP;
+/// Activity and status control of an end: with channel end alone, with device end too, and with something wrong as well.
+const CHANNEL_ENDED: u32 = DEVA | P | X;
+const ENDED: u32 = P | SEC | X;
+const ENDED_WITH_ALERT: u32 = A | P | SEC | X;
 /// Z, E and N and the deferred condition code: what a status adds to word 0 beside the three controls.
 const EXTENDED: u32 = 0x0002_0000;
 const ZERO_CONDITION: u32 = 0x0004_0000;

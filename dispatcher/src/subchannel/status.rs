@@ -61,16 +61,19 @@ impl Subchannel {
         self.start_issued = false;
         let good = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
         let pending_pci = self.status & PCI;
-        let (activity, stctl) = if only_channel_end {
+        let controls = if only_channel_end {
             self.phase = Phase::AwaitingDeviceEnd;
             self.secondary_tag = tag;
-            (DEVA, P | X)
+            CHANNEL_ENDED
         } else {
             self.phase = Phase::Idle;
-            let abnormal = status.device != good || !checks.is_empty();
-            (0, if abnormal { A | P | SEC | X } else { P | SEC | X })
+            if status.device == good && checks.is_empty() {
+                ENDED
+            } else {
+                ENDED_WITH_ALERT
+            }
         };
-        self.word0 = (self.word0 & !ACTL) | activity | stctl;
+        self.word0 = (self.word0 & !ACTL) | controls;
         self.ccw_address = status.ccw_address;
         self.status = word2(status) | pending_pci;
         self.keep_sense(sense);
@@ -180,7 +183,7 @@ impl Subchannel {
     }
 
     fn intermediate<R: Answers>(&mut self, status: &Status, condition: u32, answers: &mut R) {
-        if self.has(CP | HP) || !self.has(S) {
+        if self.has(STOPPING) || !self.has(S) {
             return;
         }
         self.pend(I | condition);
@@ -191,7 +194,7 @@ impl Subchannel {
 
     fn suspended<R: Answers>(&mut self, status: &Status, answers: &mut R) {
         self.phase = Phase::Suspended;
-        if self.has(CP | HP) || !self.has(S) {
+        if self.has(STOPPING) || !self.has(S) {
             return;
         }
         if self.has(RP) {
@@ -199,7 +202,7 @@ impl Subchannel {
             self.word0 &= !RP;
             return;
         }
-        self.word0 = (self.word0 & !(SCHA | DEVA)) | SUSP;
+        self.word0 = (self.word0 & !ACTIVE) | SUSP;
         self.ccw_address = status.ccw_address;
         if !self.orb.control().contains(fctl_ringabi::arch::OrbControl::SUPPRESS_SUSPENDED) {
             self.pend(I);

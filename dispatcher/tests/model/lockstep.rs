@@ -118,6 +118,9 @@ impl Pair {
     }
 
     fn compare(&self, what: &dyn std::fmt::Debug) -> Result<(), String> {
+        if self.ours.start_is_next() != (self.ours.next_function() == Some(Function::Start)) {
+            return Err(format!("after {what:?} start_is_next and next_function differ: {:?}", self.ours));
+        }
         let ours = self.ours.schib();
         let seen = image(&ours.scsw);
         let expected = self.model.scsw().meaningful();

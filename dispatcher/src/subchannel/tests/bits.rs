@@ -16,6 +16,7 @@ fn the_bits_of_word_0_have_none_in_common() {
     assert_eq!(echo & bits.iter().sum::<u32>(), 0, "the echo of an ORB has none of them");
     let together = [0x7000, 0x0FE0, 0x001F, 0x0307_7FFF];
     assert_eq!([FCTL, ACTL, STCTL, bits.iter().sum()], together);
+    assert_eq!([ACTIVE, STOPPING, CHANNEL_ENDED, ENDED, ENDED_WITH_ALERT], [0x00C0, 0x0300, 0x0045, 0x0007, 0x0017]);
 }
 
 /// The rows of the reference's table "What TSCH clears", each with every bit on that the row does not ask for otherwise. Most of these words

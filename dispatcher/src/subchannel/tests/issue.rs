@@ -50,3 +50,16 @@ fn activity_that_is_said_twice_stays() {
     machine.event(DeviceEvent::Suspended(status(DeviceStatus::empty())));
     assert_eq!(machine.control(), S | SUSP);
 }
+
+#[test]
+fn a_device_that_keeps_a_suspended_program_is_busy_and_suspended() {
+    let of = |machine: &Machine| (machine.subchannel.device_busy(), machine.subchannel.device_suspended());
+    assert_eq!(of(&machine(HELD)), (false, false));
+    assert_eq!(of(&active(HELD)), (true, false));
+    let mut machine = suspended(HELD);
+    assert_eq!(of(&machine), (true, true));
+    machine.does(Instruction::Cancel, 8);
+    assert_eq!(of(&machine), (true, true), "the device has not forgotten it yet");
+    machine.issues(Function::Clear, 600);
+    assert_eq!(of(&machine), (true, false));
+}
