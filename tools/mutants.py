@@ -106,8 +106,8 @@ MUTANTS = [
         [
             (
                 ACCEPT,
-                "            self.ended(owed, cc, answers);\n            return false;\n        }\n        // Device active stays on",
-                "            self.orb = *orb;\n            self.ended(owed, cc, answers);\n"
+                "            self.refused_start(owed, cc, answers);\n            return false;\n        }\n        // Device active stays on",
+                "            self.orb = *orb;\n            self.refused_start(owed, cc, answers);\n"
                 "            return false;\n        }\n        // Device active stays on",
             )
         ],
