@@ -121,6 +121,7 @@ impl Pair {
         if self.ours.start_is_next() != (self.ours.next_function() == Some(Function::Start)) {
             return Err(format!("after {what:?} start_is_next and next_function differ: {:?}", self.ours));
         }
+        self.short_ways().map_err(|error| format!("after {what:?} {error}"))?;
         let ours = self.ours.schib();
         let seen = image(&ours.scsw);
         let expected = self.model.scsw().meaningful();
@@ -141,6 +142,42 @@ impl Pair {
     }
 
     /// Executes an instruction on both.
+    /// The short ways to a start's plain end go where the long ones do, and nowhere else.
+    fn short_ways(&self) -> Result<(), String> {
+        let nothing = SubchannelStatus::empty();
+        for status in
+            [status(CE_DE, nothing), status(DeviceStatus::CHANNEL_END, nothing), status(CE_DE, SubchannelStatus::PROGRAM_CHECK)]
+        {
+            for at_once in [true, false] {
+                let (mut short, mut long) = (self.ours.clone(), self.ours.clone());
+                let (mut told, mut expected) = (Log::default(), Log::default());
+                let took = if at_once { short.ran_at_once(&status, 7, &mut told) } else { short.ran(&status, &mut told) };
+                if !took {
+                    if !told.0.is_empty() || (self.ours.owed() != short.owed()) {
+                        return Err(format!("a short way that is not taken has told {:?}", told.0));
+                    }
+                    continue;
+                }
+                if at_once {
+                    if long.next_function() != Some(Function::Start) {
+                        return Err(format!("a start that is not next ran at once: {:?}", self.ours));
+                    }
+                    long.issued(Function::Start, 7);
+                }
+                long.event(&DeviceEvent::Ended(status), None, &mut expected);
+                let at_rest = long.next_function().is_none() && !long.has_undelivered() && !long.device_busy();
+                let same = format!("{short:?}{:?}", told.0) == format!("{long:?}{:?}", expected.0);
+                if !same || !at_rest {
+                    return Err(format!(
+                        "the short way goes to {short:?} with {:?}, the long one to {long:?} with {:?}",
+                        told.0, expected.0
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+
     pub fn execute(&mut self, instruction: Instruction) -> Result<u8, String> {
         let op = instruction.op();
         let operation = match op {
