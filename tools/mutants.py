@@ -57,11 +57,6 @@ MUTANTS = [
         "merge::in_one_turn_clears_go_out_first_then_halts_then_starts",
     ),
     (
-        "a start ends the short way though intermediate status is pending",
-        [(ISSUE, "Phase::Running) && !self.has(CP | HP | X) &&", "Phase::Running) && !self.has(CP | HP) &&")],
-        "model::exhaustive::delivered_status_is_held_status_with_a_test_subchannel_inserted",
-    ),
-    (
         "a start with channel end alone ends the short way",
         [(ISSUE, "let plain = status.device == good && ", "let plain = status.device.intersects(good) && ")],
         "model::exhaustive::delivered_status_is_held_status_with_a_test_subchannel_inserted",
