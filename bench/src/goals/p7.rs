@@ -23,7 +23,7 @@ fn compare(setting: &Setting<'_>, mut row: Comparison, wanted: f64, unit: f64, r
     if let Err(error) = setting.placement.two_cpus() {
         return row.not_run(error);
     }
-    let rounds = if setting.options.quick { 1 } else { 2 };
+    let rounds = if setting.options.quick { 1 } else { 8 };
     for _ in setting.pairs() {
         let mut figures = [0.0; 4];
         let before = setting.ping_pong()?;
