@@ -7,6 +7,7 @@ import argparse
 import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 
@@ -22,6 +23,22 @@ def measure(guest, disk, depth, seconds, pattern, direction):
     return operations, bytes_per_second / MIB
 
 
+def profile(guest, directory, seconds):
+    """Where the time goes while the DASD moves data in sequence: shares of all CPU time by program and what it ran, from `perf record` of the whole host."""
+    recorded = os.path.join(directory, "perf")
+    for direction in ["read", "write"]:
+        for depth in [1, 16]:
+            perf = subprocess.Popen(["perf", "record", "--quiet", "--all-cpus", "--event=cpu-clock", "--freq=2000", f"--output={recorded}",
+                                     "--", "sleep", str(seconds)], stderr=subprocess.DEVNULL)
+            measure(guest, "/dev/dasda", depth, seconds, "seq", direction)
+            perf.wait()
+            report = subprocess.run(["perf", "report", f"--input={recorded}", "--no-children", "--sort=comm,dso", "--stdio", "--percent-limit=1.5"],
+                                    capture_output=True, text=True).stdout
+            lines = [line.split() for line in report.splitlines() if line.strip() and not line.startswith("#")]
+            shares = ", ".join(f"{words[1]} in {' '.join(words[2:])} {words[0]}" for words in lines if not words[1].startswith("swapper"))
+            print(f"seq {direction}, depth {depth}: {shares}", flush=True)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--fctl", required=True)
@@ -31,7 +48,10 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="the median of this many is told")
     parser.add_argument("--mode", choices=["writeback", "writethrough"], default="writeback")
     parser.add_argument("--polling", default="50", help="microseconds that the dispatcher's thread may poll")
+    parser.add_argument("--profile", action="store_true", help="also tell where the host's CPU time goes in sequential transfers (needs perf)")
     options = parser.parse_args()
+    if options.profile and shutil.which("perf") is None:
+        sys.exit("profile: not run (no perf; Debian's package is linux-perf)")
     directory = tempfile.mkdtemp(prefix="fctl-bench-", dir=os.environ.get("FCTL_BENCH_DIR"))
     image, statistics = os.path.join(directory, "image"), os.path.join(directory, "statistics")
     try:
@@ -56,6 +76,8 @@ def main():
                         ours, theirs = (sorted(values)[len(values) // 2] for values in found.values())
                         name = f"{pattern} {direction}, depth {depth}"
                         print(f"{name:24}{ours[1]:12.2f}{theirs[1]:12.2f}{ours[0] / theirs[0]:8.2f}   {ours[0]:,} and {theirs[0]:,}", flush=True)
+            if options.profile:
+                profile(guest, directory, options.seconds)
             guest.poweroff()
         with open(statistics, encoding="utf-8") as file:
             for name, found in json.load(file).items():
