@@ -92,3 +92,36 @@ fn a_suspended_program_holds_no_slot_and_its_resume_waits_for_one() {
     rig.turns();
     assert_eq!(final_tags(&rig.completions()), [2, 1]);
 }
+
+/// What stands behind a turn's fill may be clears, so the line of such a ring waits; but nothing stands behind any more when the ring is not served.
+#[test]
+fn a_ring_that_is_drained_after_a_turn_had_its_fill_has_its_starts_issued() {
+    let mut rig = one_slot();
+    rig.post(&[ssch(A, 0, 2), ssch(B, 0, 3)]);
+    rig.reactor.turn(2);
+    let drained = std::sync::Arc::new(std::sync::Mutex::new(None));
+    let reply = drained.clone();
+    rig.reactor.drain(rig.ring, None, Box::new(move |busy| *reply.lock().unwrap() = Some(busy))).unwrap();
+    for number in [X, A, B] {
+        rig.stage.tell(number, ended(0x1008));
+    }
+    rig.turns();
+    rig.turns();
+    assert_eq!(final_tags(&rig.completions()), [1, 2, 3]);
+    assert_eq!(*drained.lock().unwrap(), Some(Vec::new()));
+}
+
+#[test]
+fn a_guest_that_posts_without_a_pause_gets_slots_too() {
+    let mut rig = one_slot();
+    rig.post(&[ssch(A, 0, 2)]);
+    rig.reactor.turn(1);
+    rig.stage.tell(X, ended(0x1008));
+    // Each turn has its fill.
+    for tag in 0..32 {
+        rig.post(&[plain(Operation::Store, B, 100 + tag)]);
+        rig.reactor.turn(1);
+        rig.read();
+    }
+    assert_eq!(rig.stage.take_calls(), [(A, Call::Start(0))]);
+}

@@ -2,7 +2,7 @@
 //! Intake: take descriptors in posted order, and let their subchannels decide.
 
 use super::answers::RingAnswers;
-use super::issue::Queues;
+use super::queues::Queues;
 use super::table::{Entry, Guest, Slab};
 use super::Reactor;
 use crate::device::Capabilities;
