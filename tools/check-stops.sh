@@ -59,8 +59,7 @@ FAULTS = [
     (
         "the answer to a cancel is taken for the end of the operation",
         [
-            ("engine/uring.rs", "user_data(token(KIND_CANCEL, 0, index.into())));\n            self.counters", "user_data(token(KIND_CANCEL, generation, index.into())));\n            self.counters"),
-            ("engine/uring.rs", "            KIND_OPERATION => self", "            KIND_OPERATION | KIND_CANCEL => self"),
+            ("engine/uring.rs", "KIND_CANCEL => self.cancel_answered(generation, index)", "KIND_CANCEL => self.ended(generation, index, result)"),
         ],
         CHANGED,
     ),
