@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: MIT OR Apache-2.0
-# Counts the system calls of the reactor's thread under FBA load at batch 32: at most one io_uring_enter for each productive turn and 0.1 for each
-# start, other calls at most 50 a second. Where FCTL_GATE is 1, as .ci/run sets it, what cannot run has failed.
+# Counts the system calls of the reactor's thread under FBA load at batch 32: at most one io_uring_enter for each productive turn, but for a few at set-up, and
+# 0.1 for each start, other calls at most 50 a second. Where FCTL_GATE is 1, as .ci/run sets it, what cannot run has failed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${CARGO_TARGET_DIR:-$PWD/target}/release
@@ -29,6 +29,8 @@ others = {name: count for name, count in best.items() if name != "io_uring_enter
 per_second = sum(others.values()) / seconds
 print(f"starts {starts}, productive turns {turns}, io_uring_enter {enters}: {enters / starts:.4f} a start, {enters / turns:.3f} a turn")
 print(f"other calls of that thread: {per_second:.1f} a second {dict(sorted(others.items()))}")
-ok = starts > 0 and enters <= 0.1 * starts and enters <= turns + load["sleeps"] and per_second <= 50
+# Watches of the mailbox and of the ring go in before there is anything to be productive with.
+setting_up = 4
+ok = starts > 0 and enters <= 0.1 * starts and enters <= turns + load["sleeps"] + setting_up and per_second <= 50
 sys.exit(0 if ok else 1)
 PY
