@@ -63,3 +63,36 @@ fn a_device_that_keeps_a_suspended_program_is_busy_and_suspended() {
     machine.issues(Function::Clear, 600);
     assert_eq!(of(&machine), (true, false));
 }
+
+/// The comparison with the model shows that the short ways go where the long ones do; here, that they are taken, and only if the end is all there is.
+#[test]
+fn a_plain_end_takes_the_short_way_and_nothing_else_does() {
+    let plain = status(CE | DE);
+    let mut pending = machine(DELIVERED);
+    pending.does(Instruction::Start(&orb()), 7);
+    assert!(pending.subchannel.ran_at_once(&plain, 500, &mut pending.log));
+    let mut running = active(DELIVERED);
+    assert!(running.subchannel.ran(&plain, &mut running.log));
+    for mut ended in [pending, running] {
+        let answer = ended.taken()[0];
+        assert_eq!((answer.owed.tag, answer.issued, answer.scsw.device_status()), (7, 500, CE | DE));
+        assert_eq!((ended.control(), ended.subchannel.device_busy()), (0, false));
+    }
+    // A halt or a clear is accepted, or status found no room.
+    let mut others = [active(DELIVERED), active(DELIVERED), active(DELIVERED), active(HELD)];
+    others[0].does(Instruction::Halt, 8);
+    others[1].does(Instruction::Clear, 8);
+    others[2].log.room = false;
+    others[2].event(DeviceEvent::Intermediate(status(DeviceStatus::empty())));
+    for other in &mut others {
+        other.taken();
+        assert!(!other.subchannel.ran(&plain, &mut other.log));
+        assert_eq!(other.told(), []);
+    }
+    let mut odd = active(DELIVERED);
+    for status in
+        [status(CE), status(CE | DE | DeviceStatus::UNIT_CHECK), Status { subchannel: SubchannelStatus::PROGRAM_CHECK, ..plain }]
+    {
+        assert!(!odd.subchannel.ran(&status, &mut odd.log));
+    }
+}
