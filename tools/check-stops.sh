@@ -76,7 +76,7 @@ FAULTS = [
     ),
     (
         "the reactor itself waits for the server",
-        [("engine/uring.rs", "if slot.aside { squeue::Flags::ASYNC }", "if false { squeue::Flags::ASYNC }")],
+        [("engine/uring/slot.rs", "if self.aside { squeue::Flags::ASYNC }", "if false { squeue::Flags::ASYNC }")],
         r"\b0 cancelled",
     ),
 ]

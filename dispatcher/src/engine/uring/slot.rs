@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A slot and its operation, as the kernel is given it, and the tokens by which its completions are known again.
+
+use crate::engine::{Operation, Segments};
+use io_uring::squeue::Entry;
+use io_uring::{opcode, squeue, types};
+
+pub(super) const KIND_OPERATION: u64 = 1;
+pub(super) const KIND_CANCEL: u64 = 2;
+pub(super) const KIND_WATCH: u64 = 3;
+pub(super) const KIND_NOTIFY: u64 = 4;
+/// The cancel of a watch or of a notification: nobody waits for its answer.
+pub(super) const KIND_UNWATCH: u64 = 5;
+
+/// kind 8 bits, generation 24 bits, index 32 bits
+pub(super) const fn token(kind: u64, generation: u32, index: u32) -> u64 {
+    kind << 56 | ((generation & 0xFF_FFFF) as u64) << 32 | index as u64
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Slot {
+    pub(super) segments: Segments,
+    pub(super) operation: Option<Operation>,
+    pub(super) owner: Option<u32>,
+    pub(super) generation: u32,
+    pub(super) in_flight: bool,
+    /// The kernel's queue has it.
+    pub(super) given: bool,
+    /// It was cancelled before it was given, and its end is among what was reaped.
+    pub(super) withdrawn: bool,
+    /// The kernel is not to try it on this thread.
+    pub(super) aside: bool,
+    /// A cancel is on its way: another one can be asked for when the kernel has answered it.
+    pub(super) cancel_asked: bool,
+    /// When this operation was first seen to be in the kernel by [`UringEngine::overdue`](super::UringEngine::overdue); 0 before.
+    pub(super) seen_at: u64,
+}
+
+impl Slot {
+    /// The entry of an operation that waits to be given to the kernel, which is thereby given; none if none waits. `index` is the slot's own.
+    pub(super) fn give(&mut self, index: u16) -> Option<Entry> {
+        if !self.in_flight || self.given || self.withdrawn {
+            return None;
+        }
+        self.given = true;
+        let vectors = self.segments.vectors();
+        #[allow(clippy::cast_possible_truncation, reason = "a list of segments has at most 128 entries")]
+        let count = vectors.len() as u32;
+        let flags = |durable| if durable { libc::RWF_DSYNC } else { 0 };
+        // Most operations have one piece of memory, and for that the kernel needs to fetch no list (measured with 4 KiB reads: ×1.04 to ×1.07).
+        let one = match vectors {
+            [one] => u32::try_from(one.iov_len).ok().map(|length| (one.iov_base.cast(), length)),
+            _ => None,
+        };
+        let entry = match (self.operation?, one) {
+            (Operation::Read { file, offset }, Some((address, length))) => {
+                opcode::Read::new(types::Fd(file), address, length).offset(offset).build()
+            }
+            (Operation::Read { file, offset }, None) => {
+                opcode::Readv::new(types::Fd(file), vectors.as_ptr(), count).offset(offset).build()
+            }
+            (Operation::Write { file, offset, durable }, Some((address, length))) => {
+                opcode::Write::new(types::Fd(file), address, length).offset(offset).rw_flags(flags(durable)).build()
+            }
+            (Operation::Write { file, offset, durable }, None) => {
+                opcode::Writev::new(types::Fd(file), vectors.as_ptr(), count).offset(offset).rw_flags(flags(durable)).build()
+            }
+            (Operation::Zero { file, offset, length }, _) => opcode::Fallocate::new(types::Fd(file), length)
+                .offset(offset)
+                .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
+                .build(),
+            (Operation::Sync { file }, _) => opcode::Fsync::new(types::Fd(file)).flags(types::FsyncFlags::DATASYNC).build(),
+        };
+        let flags = if self.aside { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
+        Some(entry.flags(flags).user_data(token(KIND_OPERATION, self.generation, index.into())))
+    }
+}
