@@ -56,10 +56,6 @@ impl Reactor {
         let end = self.take_until(place, budget, &mut count);
         // Also when the ring is to be fenced: what came before the violation was taken.
         self.books.counters.taken += count;
-        if let Some(ring) = self.rings.get_mut(place) {
-            let fill = count > 0 && count >= u64::from(budget);
-            ring.had_its_fill = if fill { ring.had_its_fill.saturating_add(1) } else { 0 };
-        }
         end.map(|()| count > 0)
     }
 
@@ -68,6 +64,8 @@ impl Reactor {
         let Some(ring) = self.rings.get_mut(place) else { return Ok(()) };
         // One look at the ring for the whole turn: what is posted meanwhile is the next turn's.
         let ready = ring.port.ready(u64::from(budget));
+        let fill = ready == u64::from(budget);
+        ring.had_its_fill = if ready > 0 && fill { ring.had_its_fill.saturating_add(1) } else { 0 };
         if ready == 0 {
             return Ok(());
         }
@@ -96,7 +94,7 @@ impl Reactor {
             // One by one, while there is work to do meanwhile: most of these end within this turn; and if it has its fill, the next turn's descriptors lie behind
             // (measured at batch 32 across two CPUs, against all completions' lines asked for at once: ×1.05 to ×1.17).
             ring.port.anticipate_completion(*count + 1);
-            if ready == u64::from(budget) {
+            if fill {
                 ring.port.anticipate_descriptor(ready);
             }
             ring.port.advance();

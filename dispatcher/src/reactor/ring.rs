@@ -51,7 +51,7 @@ pub(super) struct Ring {
     pub(super) owed: u64,
     /// The next descriptor has no room for its completions.
     pub(super) stalled: bool,
-    /// For so many turns running as many descriptors were taken as a turn may take: more stand behind, and they may be clears.
+    /// For so many turns running as many descriptors were there as a turn may take: more stand behind, and they may be clears.
     pub(super) had_its_fill: u8,
     pub(super) has_clock: bool,
     pub(super) waiter: Option<Waiter>,

@@ -121,11 +121,8 @@ impl Area {
     /// Uses up the first bytes of the last [`range`](Self::range).
     #[inline(always)]
     pub fn consume(&mut self, bytes: u32) {
-        // A range is never longer than what is left, here and of its entry; a direct area has no entries.
         self.left = self.left.saturating_sub(bytes);
-        if self.entry_left != 0 {
-            self.entry_left = self.entry_left.saturating_sub(bytes);
-        }
+        self.entry_left = self.entry_left.saturating_sub(bytes);
         self.at = self.at.wrapping_add(u64::from(bytes));
     }
 
