@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{id, TestGuest};
+use common::{gather, id, TestGuest};
 use fctl_dispatcher::affinity::{allowed_cpus, ranges};
 use fctl_dispatcher::device::{Capabilities, DeviceContext, DeviceEvent, Status, SubchannelDevice};
 use fctl_dispatcher::engine::{Operation, OperationResult};
@@ -23,10 +23,7 @@ impl SubchannelDevice for Aside {
     }
 
     fn start(&mut self, cx: &mut DeviceContext<'_>, _orb: &Orb) {
-        let slot = cx.slot.unwrap();
-        let segments = cx.engine.segments(slot);
-        segments.clear();
-        assert_eq!(cx.memory.segments(0, 4096, segments).unwrap(), 4096);
+        let slot = gather(cx, 4096);
         cx.engine.submit_aside(slot, Operation::Read { file: self.0.as_raw_fd(), offset: 0 });
     }
 

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{id, TestGuest};
+use common::{gather, id, TestGuest};
 use fctl_dispatcher::device::{Backing, Capabilities, DeviceContext, DeviceEvent, Status, SubchannelDevice};
 use fctl_dispatcher::engine::{Operation, OperationResult};
 use fctl_dispatcher::{Builder, ControlError, Reactor, SubchannelOptions};
@@ -28,10 +28,7 @@ impl SubchannelDevice for PipeDevice {
     }
 
     fn start(&mut self, cx: &mut DeviceContext<'_>, _orb: &Orb) {
-        let slot = cx.slot.unwrap();
-        let segments = cx.engine.segments(slot);
-        segments.clear();
-        assert_eq!(cx.memory.segments(0, 512, segments).unwrap(), 512);
+        let slot = gather(cx, 512);
         cx.engine.submit(slot, Operation::Read { file: self.pipe.as_raw_fd(), offset: u64::MAX });
     }
 

@@ -4,10 +4,11 @@
 mod region;
 
 use fctl_ringabi::{
-    arch::{Ecw, Esw, Schib, SubsystemId},
+    arch::{Ecw, Esw, Orb, Schib, SubsystemId},
     header::{self, word},
-    Completion, CompletionFlags, CompletionKind, CompletionReader, Consumer, Descriptor, DispatcherPort, Extension, GuestPort,
-    Header, Lane, Operation, Poster, Producer, SharedPoster, SharedProducer, Sleeper, Waker, WordMemory,
+    Completion, CompletionFlags, CompletionKind, CompletionReader, Consumer, Descriptor, DescriptorFlags, DispatcherPort,
+    Extension, GuestPort, Header, Lane, Operation, PlainStart, Poster, Producer, SharedPoster, SharedProducer, Sleeper, Waker,
+    WordMemory,
 };
 use proptest::prelude::*;
 use region::{formatted, zeroed, Region, LEAST};
@@ -50,6 +51,24 @@ fn header_words() -> impl Strategy<Value = Vec<u64>> {
         mostly(0u64..2),
         mostly(any::<u64>()),
     ]
+}
+
+/// A descriptor's words, as of a plain start but for a few bits, so that many are plain and the others break one rule.
+fn nearly_plain_words() -> impl Strategy<Value = [u64; 8]> {
+    let flip = || prop_oneof![2 => Just(0u64), 1 => (0u32..64).prop_map(|bit| 1 << bit)];
+    let flips = [flip().boxed(), flip().boxed(), flip().boxed(), flip().boxed()];
+    let operand = (any::<u32>(), 0u32..0x8000_0000);
+    (operand, any::<[u64; 2]>(), any::<u16>(), 0u64..4, flips).prop_map(
+        |(operand, [tag, posted], number, flags, [head, second, orb, end])| {
+            let start = Orb::new(operand.0, operand.1);
+            let mut words = Descriptor::start(SubsystemId::new(0, number), &start, tag).posted_at(posted).to_words();
+            words[0] |= flags << 40 | u64::from(operand.0);
+            for (word, flip) in [(0, head), (1, second), (4, orb), (5, end)] {
+                words[word] ^= flip;
+            }
+            words
+        },
+    )
 }
 
 /// The words that a lane covers, and those it uses at some positions.
@@ -97,6 +116,30 @@ proptest! {
             memory.store(0, header::MAGIC, Relaxed);
         }
         prop_assert!(Header::read(&memory).is_err(), "thirteen random words never keep all rules");
+    }
+
+    /// The short way to a start's operand and the rules for descriptors agree.
+    #[test]
+    fn a_plain_start_is_a_start_that_breaks_no_rule_and_carries_its_orb(words in prop_oneof![9 => nearly_plain_words(), 1 => any::<[u64; 8]>()]) {
+        let descriptor = Descriptor::from_words(&words);
+        let id = SubsystemId::from_word(descriptor.subsystem);
+        let orb = Orb::from_bytes(descriptor.operand.first_chunk().unwrap());
+        let by_rules = match descriptor.check() {
+            Ok((Operation::Start, flags)) => {
+                !flags.contains(DescriptorFlags::OPERAND_BY_ADDRESS) && id.check().is_ok() && orb.check().is_ok()
+            }
+            _ => false,
+        };
+        prop_assert_eq!(Descriptor::asks_accepted(&words), descriptor.flags & DescriptorFlags::ACCEPTED.bits() != 0);
+        prop_assert_eq!(Descriptor::subsystem_word(&words), descriptor.subsystem);
+        match PlainStart::from_words(&words) {
+            Some(start) => {
+                prop_assert!(by_rules);
+                let flags = DescriptorFlags::from_bits_retain(descriptor.flags);
+                prop_assert_eq!(start, PlainStart { flags, subsystem: id, tag: descriptor.tag, posted: descriptor.posted, orb });
+            }
+            None => prop_assert!(!by_rules),
+        }
     }
 
     #[test]

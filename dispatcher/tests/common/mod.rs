@@ -4,6 +4,8 @@
 
 pub mod scripted;
 
+use fctl_dispatcher::device::DeviceContext;
+use fctl_dispatcher::engine::SlotId;
 use fctl_dispatcher::memory::{FileRange, Memory};
 use fctl_dispatcher::region::{sealed_memory_file, Region, RegionWords};
 use fctl_dispatcher::{GuestId, Handle, RingEnds, RingId};
@@ -84,6 +86,15 @@ impl TestGuest {
             std::thread::yield_now();
         }
     }
+}
+
+/// The slot of a device's start, with the first `length` bytes of guest memory as its segments: for an operation of the device's own.
+pub fn gather(cx: &mut DeviceContext<'_>, length: usize) -> SlotId {
+    let slot = cx.slot.unwrap();
+    let segments = cx.engine.segments(slot);
+    segments.clear();
+    assert_eq!(cx.memory.segments(0, length, segments).unwrap(), length);
+    slot
 }
 
 pub fn id(number: u16) -> SubsystemId {

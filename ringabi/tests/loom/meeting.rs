@@ -87,15 +87,21 @@ fn a_poster_that_sleeps_is_woken_for_what_is_published() {
     });
 }
 
+/// A host whose reactor publishes one completion and goes.
+fn left_after_one() -> (Host, thread::JoinHandle<()>) {
+    let host = Host::new();
+    let reactor = host.clone();
+    let serving = thread::spawn(move || {
+        reactor.publish(1);
+        reactor.meeting.leave();
+    });
+    (host, serving)
+}
+
 #[test]
 fn a_poster_that_sleeps_learns_that_the_reactor_has_gone_and_sees_its_last_completion() {
     check(None, || {
-        let host = Host::new();
-        let reactor = host.clone();
-        let serving = thread::spawn(move || {
-            reactor.publish(1);
-            reactor.meeting.leave();
-        });
+        let (host, serving) = left_after_one();
         while !host.meeting.is_gone() {
             host.meeting.sleep(Duration::MAX, || true);
         }
@@ -107,12 +113,7 @@ fn a_poster_that_sleeps_learns_that_the_reactor_has_gone_and_sees_its_last_compl
 #[test]
 fn who_finds_the_reactor_gone_sees_its_last_completion() {
     check(None, || {
-        let host = Host::new();
-        let reactor = host.clone();
-        let serving = thread::spawn(move || {
-            reactor.publish(1);
-            reactor.meeting.leave();
-        });
+        let (host, serving) = left_after_one();
         if host.meeting.is_gone() {
             assert_eq!(host.there(), 1);
         }
