@@ -83,6 +83,12 @@ impl Segments {
         self.bytes
     }
 
+    /// How many segments there are.
+    #[inline]
+    pub(crate) fn count(&self) -> usize {
+        self.used
+    }
+
     /// True if there is no segment.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -4,7 +4,7 @@
 use std::ptr::NonNull;
 use vm_memory::{GuestMemoryBackend as _, GuestMemoryMmap, GuestMemoryRegion as _};
 
-/// `first` is its first guest address, `base` that byte in this process.
+/// `first` is its first guest address, `base` that byte in this process. These and `length` are multiples of eight: a doubleword that begins inside ends inside.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MainRegion {
     first: u64,
@@ -19,20 +19,52 @@ unsafe impl Send for MainRegion {}
 unsafe impl Sync for MainRegion {}
 
 impl MainRegion {
-    pub(super) fn of(map: &GuestMemoryMmap<()>) -> Option<Self> {
-        let region = map.iter().max_by_key(|region| region.len())?;
-        Some(Self { first: region.start_addr().0, length: region.len(), base: NonNull::new(region.as_ptr())? })
+    /// The largest region of the map; an empty one if it has none that begins at doublewords, in the guest and here.
+    pub(super) fn of(map: &GuestMemoryMmap<()>) -> Self {
+        let regions = map.iter().filter_map(|region| {
+            let (first, base) = (region.start_addr().0, NonNull::new(region.as_ptr())?);
+            (first % 8 == 0 && base.cast::<u64>().is_aligned()).then_some(Self { first, length: region.len() & !7, base })
+        });
+        regions.max_by_key(|region| region.length).unwrap_or(Self { first: 0, length: 0, base: NonNull::dangling() })
     }
 
     /// Where a range lies in this process, if it is wholly inside.
-    #[inline]
+    #[inline(always)]
     pub(super) fn find(&self, address: u64, length: usize) -> Option<NonNull<u8>> {
-        let offset = address.checked_sub(self.first)?;
+        // Of an address before the first one this is more than any length: no region reaches past the end of the address space.
+        let offset = address.wrapping_sub(self.first);
         if offset >= self.length || length as u64 > self.length - offset {
             return None;
         }
-        // SAFETY: the offset is at most the length of the mapping that `base` begins.
+        // SAFETY: the offset is less than the length of the mapping that `base` begins.
         Some(unsafe { self.base.add(usize::try_from(offset).ok()?) })
+    }
+
+    /// The doubleword at this address, as it lies there, read once; none if it is not inside, or not at a doubleword boundary.
+    #[inline(always)]
+    pub(super) fn doubleword(&self, address: u64) -> Option<u64> {
+        let offset = address.wrapping_sub(self.first);
+        if offset >= self.length || offset % 8 != 0 {
+            return None;
+        }
+        let offset = usize::try_from(offset).ok()?;
+        // SAFETY: the mapping that `base` begins has `length` bytes; that, the offset and `base` are multiples of eight, and the offset is less.
+        Some(unsafe { self.base.add(offset).cast::<u64>().read_volatile() })
+    }
+
+    /// `N` bytes from a doubleword boundary on, each doubleword read once; none if they are not all inside, or do not begin at one, or are no doublewords.
+    #[inline(always)]
+    pub(super) fn doublewords<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
+        let from = self.find(address, N)?.cast::<u64>();
+        if !from.is_aligned() || N % 8 != 0 {
+            return None;
+        }
+        let mut copy = [0; N];
+        for (index, eight) in copy.chunks_exact_mut(8).enumerate() {
+            // SAFETY: aligned, and `find` found as many doublewords in the mapping as `copy` has.
+            eight.copy_from_slice(&unsafe { from.add(index).read_volatile() }.to_ne_bytes());
+        }
+        Some(copy)
     }
 
     /// Brings the lines of a range here, if it is wholly inside.
@@ -76,12 +108,6 @@ pub(super) unsafe fn copy_in(from: &[u8], to: NonNull<u8>) {
 /// `from` must be valid for reads of as many bytes as `to` has.
 #[inline(always)]
 pub(super) unsafe fn copy_out(from: NonNull<u8>, to: &mut [u8]) {
-    // A CCW, and what else has eight bytes: no loop where the compiler knows that.
-    if let (true, Ok(eight)) = (from.cast::<u64>().is_aligned(), <&mut [u8; 8]>::try_from(&mut *to)) {
-        // SAFETY: aligned, and eight bytes are valid (contract of this function).
-        *eight = unsafe { from.cast::<u64>().read_volatile() }.to_ne_bytes();
-        return;
-    }
     let mut done = 0;
     while let Some(rest) = to.get_mut(done..).filter(|rest| !rest.is_empty()) {
         // SAFETY: what is done lies within the bytes that are valid (contract of this function).

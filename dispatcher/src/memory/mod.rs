@@ -42,7 +42,7 @@ pub struct Memory {
     map: Arc<GuestMemoryMmap<()>>,
     /// What lies in it is found by a comparison; the map has to search, about 130 instructions
     /// for each CCW (measured with 4 KiB reads: ×1.11).
-    main: Option<MainRegion>,
+    main: MainRegion,
     stores: Stores,
     /// Counts the memories that a guest has had.
     generation: u32,
@@ -122,19 +122,27 @@ impl Memory {
         Ok(copy)
     }
 
-    /// [`fetch`](Self::fetch) of eight bytes, in one access if they are aligned: what a CCW takes. Where they lie elsewhere is found out of line.
+    /// `N` bytes as a command's parameters nearly always lie: whole doublewords, at a boundary, in the main region. If they do not, [`fetch_into`](Self::fetch_into)
+    /// knows what is to be done.
     #[inline(always)]
-    pub(crate) fn doubleword(&self, address: u64) -> Option<[u8; 8]> {
-        let Some(from) = self.in_main(address, 8) else { return self.any_doubleword(address) };
-        let mut copy = [0; 8];
-        // SAFETY: `in_main` found the whole range in a mapping that `self.map` keeps alive.
-        unsafe { copy_out(from, &mut copy) };
-        Some(copy)
+    pub(crate) fn doublewords<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
+        self.main.doublewords(address)
     }
 
-    #[inline(never)]
-    fn any_doubleword(&self, address: u64) -> Option<[u8; 8]> {
-        self.fetch(address).ok()
+    /// The doubleword at this address, as it lies there, read once: what a CCW takes. None if it is not wholly inside the guest's memory, or not at a
+    /// doubleword boundary.
+    #[inline(always)]
+    pub(crate) fn doubleword(&self, address: u64) -> Option<u64> {
+        match self.main.doubleword(address) {
+            Some(word) => Some(word),
+            None => self.any_doubleword(address),
+        }
+    }
+
+    #[cold]
+    fn any_doubleword(&self, address: u64) -> Option<u64> {
+        let bytes = if address % 8 == 0 { self.fetch(address).ok() } else { None };
+        bytes.map(u64::from_ne_bytes)
     }
 
     /// Copies bytes out of the guest's memory, each byte read once.
@@ -158,6 +166,17 @@ impl Memory {
             visit(start, 0..length);
             return Ok(());
         }
+        self.pieces_elsewhere(address, length, visit)
+    }
+
+    /// [`pieces`](Self::pieces) of any range.
+    #[inline(never)]
+    fn pieces_elsewhere(
+        &self,
+        address: u64,
+        length: usize,
+        mut visit: impl FnMut(NonNull<u8>, Range<usize>),
+    ) -> Result<(), OutsideMemory> {
         let outside = OutsideMemory { address, length: length as u64 };
         if !self.map.check_range(GuestAddress(address), length) {
             return Err(outside);
@@ -207,14 +226,12 @@ impl Memory {
     /// Says that `bytes` bytes from this address on will be fetched soon. Changes nothing; a range outside is ignored.
     #[inline]
     pub(crate) fn anticipate(&self, address: u64, bytes: usize) {
-        if let Some(main) = &self.main {
-            main.prefetch(address, bytes);
-        }
+        self.main.prefetch(address, bytes);
     }
 
-    #[inline]
+    #[inline(always)]
     fn in_main(&self, address: u64, length: usize) -> Option<NonNull<u8>> {
-        self.main.as_ref()?.find(address, length)
+        self.main.find(address, length)
     }
 
     /// True if the whole range is inside the guest's memory.
@@ -222,6 +239,15 @@ impl Memory {
     pub fn contains(&self, address: u64, length: u64) -> bool {
         usize::try_from(length)
             .is_ok_and(|length| self.in_main(address, length).is_some() || self.map.check_range(GuestAddress(address), length))
+    }
+
+    /// Adds the range to `segments` if it lies where nearly all do and there is room. If not, [`segments`](Self::segments) knows what is to be done.
+    #[inline(always)]
+    pub(crate) fn segment(&self, address: u64, length: u32, segments: &mut Segments) -> bool {
+        let length = length as usize;
+        let Some(start) = self.in_main(address, length) else { return false };
+        segments.belong_to(self.generation);
+        segments.push(Segment { address: start, length })
     }
 
     /// Adds the range to `segments`, for the kernel to read, or where this [`is_direct`](Self::is_direct) to write. Returns how many bytes were added: fewer
@@ -232,9 +258,15 @@ impl Memory {
     #[inline]
     pub fn segments(&self, address: u64, length: usize, segments: &mut Segments) -> Result<usize, OutsideMemory> {
         segments.belong_to(self.generation);
-        if let Some(start) = self.in_main(address, length) {
-            return Ok(if segments.push(Segment { address: start, length }) { length } else { 0 });
+        match self.in_main(address, length) {
+            Some(start) => Ok(if segments.push(Segment { address: start, length }) { length } else { 0 }),
+            None => self.segments_elsewhere(address, length, segments),
         }
+    }
+
+    /// [`segments`](Self::segments) of any range.
+    #[inline(never)]
+    fn segments_elsewhere(&self, address: u64, length: usize, segments: &mut Segments) -> Result<usize, OutsideMemory> {
         let outside = OutsideMemory { address, length: length as u64 };
         // The common case, one region, needs one look-up.
         if let Ok(slice) = self.map.get_slice(GuestAddress(address), length) {

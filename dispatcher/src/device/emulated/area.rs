@@ -4,8 +4,12 @@
 //!
 //! Entries of a list are fetched once, when the first of their bytes is wanted; what is never used is never checked.
 
+use super::word::CcwWord;
 use crate::memory::Memory;
-use fctl_ringabi::arch::{Ccw, CcwFlags, Idaw1, Idaw2, IdawFormat, Midaw, MidawFlags};
+use fctl_ringabi::arch::{CcwFlags, CommandClass, Idaw1, Idaw2, IdawFormat, Midaw, MidawFlags, Orb};
+
+/// Flags of a CCW whose bytes lie, or seem to lie, elsewhere than at its address.
+const ELSEWHERE: CcwFlags = CcwFlags::SKIP.union(CcwFlags::INDIRECT).union(CcwFlags::MODIFIED_INDIRECT);
 
 /// Something about a CCW's data is wrong: a program check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +25,7 @@ pub(super) struct Range {
 }
 
 /// How the next bytes are found.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Shape {
     /// The CCW has the address.
     Direct,
@@ -33,60 +37,97 @@ enum Shape {
     Midaws { input: bool },
 }
 
+/// A list of IDAWs or MIDAWs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct List {
+    /// Next entry.
+    next: u64,
+    /// True until the first entry has been fetched.
+    fresh: bool,
+    /// How many bytes the current entry still has. (Means nothing while the area is direct.)
+    left: u32,
+    skipped: bool,
+}
+
 /// A place in the area of one CCW.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Area {
     shape: Shape,
     /// Bytes of the count that are not used yet.
     left: u32,
+    /// Next byte: of the area itself, or of the current entry.
+    at: u64,
     /// Lists and direct areas lie below this address.
     limit: u64,
-    /// Next entry of the list.
-    list: u64,
-    /// True until the first entry has been fetched.
-    fresh: bool,
-    /// Next byte of the current entry (or of the area itself), and how many it still has.
-    at: u64,
-    entry_left: u32,
-    entry_skipped: bool,
+    list: List,
 }
 
 impl Area {
-    /// An area without bytes.
-    pub const EMPTY: Self =
-        Self { shape: Shape::Skipped, left: 0, limit: 0, list: 0, fresh: true, at: 0, entry_left: 0, entry_skipped: false };
+    /// An area without bytes, of a program whose lists and direct areas lie below `limit`.
+    pub const fn empty(limit: u64) -> Self {
+        let list = List { next: 0, fresh: true, left: 0, skipped: false };
+        Self { shape: Shape::Direct, left: 0, at: 0, limit, list }
+    }
 
-    /// The area of a CCW. `input`: of a command that stores, so that the skip flag counts.
-    #[inline]
-    pub fn new(ccw: &Ccw, idaws: IdawFormat, limit: u64, input: bool) -> Self {
-        let shape = if input && ccw.flags.contains(CcwFlags::SKIP) {
+    /// Becomes the area of a CCW, without bytes of the one before. `command` is the one in control: only for input the skip flag counts.
+    #[inline(always)]
+    pub fn begin(&mut self, ccw: CcwWord, command: u8, orb: &Orb) {
+        self.shape = Shape::Direct;
+        self.left = u32::from(ccw.count());
+        self.at = u64::from(ccw.address());
+        if ccw.flags().intersects(ELSEWHERE) {
+            self.begin_elsewhere(ccw.flags(), command, orb);
+        }
+    }
+
+    #[inline(never)]
+    fn begin_elsewhere(&mut self, flags: CcwFlags, command: u8, orb: &Orb) {
+        let input = CommandClass::of(command).is_input();
+        self.shape = if input && flags.contains(CcwFlags::SKIP) {
             Shape::Skipped
-        } else if ccw.flags.contains(CcwFlags::INDIRECT) {
-            Shape::Idaws(idaws)
-        } else if ccw.flags.contains(CcwFlags::MODIFIED_INDIRECT) {
+        } else if flags.contains(CcwFlags::INDIRECT) {
+            Shape::Idaws(orb.idaw_format())
+        } else if flags.contains(CcwFlags::MODIFIED_INDIRECT) {
             Shape::Midaws { input }
         } else {
             Shape::Direct
         };
-        let address = u64::from(ccw.address);
-        Self { shape, left: u32::from(ccw.count), limit, list: address, at: address, ..Self::EMPTY }
+        self.list = List { next: self.at, ..Self::empty(0).list };
+    }
+
+    /// Lists and direct areas of the program, and its CCWs, lie below this address.
+    #[inline(always)]
+    pub fn limit(&self) -> u64 {
+        self.limit
     }
 
     /// Bytes of the count that are not used yet.
-    #[inline]
+    #[inline(always)]
     pub fn left(&self) -> u32 {
         self.left
+    }
+
+    /// As if all but these bytes were used; where they are means nothing any more.
+    pub fn set_left(&mut self, left: u32) {
+        self.left = left;
+    }
+
+    /// Where the next bytes are, if the CCW has their address itself, and there are as many.
+    #[inline(always)]
+    pub fn next(&self, bytes: u32) -> Option<u64> {
+        let inside = bytes <= self.left && self.at.wrapping_add(u64::from(bytes)) <= self.limit;
+        (self.shape == Shape::Direct && inside).then_some(self.at)
     }
 
     /// The next bytes, at most `most` (not 0); only to be asked while some are [`left`](Self::left).
     #[inline(always)]
     pub fn range(&mut self, memory: &Memory, most: u32) -> Result<Range, BadAddress> {
         let most = most.min(self.left);
-        if !matches!(self.shape, Shape::Direct) {
+        if self.shape != Shape::Direct {
             return self.range_elsewhere(memory, most);
         }
-        // Saturating: an honest address is far below the end, and so is any that begins below the limit.
-        if self.at.saturating_add(u64::from(most)) > self.limit {
+        // An address in a CCW has 31 bits or 32, a count 16: no sum of them overflows.
+        if self.at.wrapping_add(u64::from(most)) > self.limit {
             return Err(BadAddress);
         }
         Ok(Range { address: Some(self.at), length: most })
@@ -99,30 +140,26 @@ impl Area {
             Shape::Skipped => return Ok(Range { address: None, length: most }),
             Shape::Direct => return Err(BadAddress),
             Shape::Idaws(format) => {
-                if self.entry_left == 0 {
+                if self.list.left == 0 {
                     self.fetch_idaw(memory, format)?;
                 }
                 Some(self.at)
             }
             Shape::Midaws { input } => {
-                if self.entry_left == 0 {
+                if self.list.left == 0 {
                     self.fetch_midaw(memory, input)?;
                 }
-                if self.entry_skipped {
-                    None
-                } else {
-                    Some(self.at)
-                }
+                (!self.list.skipped).then_some(self.at)
             }
         };
-        Ok(Range { address, length: most.min(self.entry_left) })
+        Ok(Range { address, length: most.min(self.list.left) })
     }
 
     /// Uses up the first bytes of the last [`range`](Self::range).
     #[inline(always)]
     pub fn consume(&mut self, bytes: u32) {
-        self.left = self.left.saturating_sub(bytes);
-        self.entry_left = self.entry_left.saturating_sub(bytes);
+        self.left = self.left.wrapping_sub(bytes);
+        self.list.left = self.list.left.wrapping_sub(bytes);
         self.at = self.at.wrapping_add(u64::from(bytes));
     }
 
@@ -132,18 +169,18 @@ impl Area {
             IdawFormat::One2K => Idaw1::from_bytes(&memory.fetch(entry).map_err(|_| BadAddress)?).address().ok_or(BadAddress)?,
             IdawFormat::Two4K | IdawFormat::Two2K => Idaw2::from_bytes(&memory.fetch(entry).map_err(|_| BadAddress)?).address(),
         };
-        if !self.fresh && !format.may_follow(address, false) {
+        if !self.list.fresh && !format.may_follow(address, false) {
             return Err(BadAddress);
         }
-        self.fresh = false;
+        self.list.fresh = false;
         self.at = address;
-        self.entry_left = u32::from(format.forward_len(address));
+        self.list.left = u32::from(format.forward_len(address));
         Ok(())
     }
 
     fn fetch_midaw(&mut self, memory: &Memory, input: bool) -> Result<(), BadAddress> {
         let entry = self.next_entry(16)?;
-        if !self.fresh && entry & 0xFFF == 0 {
+        if !self.list.fresh && entry & 0xFFF == 0 {
             // The list has crossed a 4K boundary.
             return Err(BadAddress);
         }
@@ -155,21 +192,21 @@ impl Area {
         if wrong || count > self.left || (count == self.left) != flags.contains(MidawFlags::LAST) {
             return Err(BadAddress);
         }
-        self.fresh = false;
+        self.list.fresh = false;
         self.at = midaw.address();
-        self.entry_left = count;
-        self.entry_skipped = input && flags.contains(MidawFlags::SKIP);
+        self.list.left = count;
+        self.list.skipped = input && flags.contains(MidawFlags::SKIP);
         Ok(())
     }
 
     /// The address of the next entry, aligned and in range.
     fn next_entry(&mut self, size: u64) -> Result<u64, BadAddress> {
-        let entry = self.list;
+        let entry = self.list.next;
         let end = entry.saturating_add(size);
         if entry % size != 0 || end > self.limit {
             return Err(BadAddress);
         }
-        self.list = end;
+        self.list.next = end;
         Ok(entry)
     }
 }

@@ -16,13 +16,12 @@ impl Moving {
     /// Gathers the next piece.
     pub fn gather(&mut self, program: &mut Program, memory: &Memory, landing: &mut Landing, grain: u32, segments: &mut Segments) {
         // Whole blocks, at least one, so that a piece does not end inside a block.
-        let grain = u64::from(grain);
-        let most = (grain - self.in_block(grain)).max(u64::from(self.transfer.block));
-        let want = self.left().min(most);
+        let block = self.transfer.block;
+        let most = (grain - grain.checked_rem(block).unwrap_or(0)).max(block);
+        let want = u32::try_from(self.left()).unwrap_or(u32::MAX).min(most);
         landing.begin(self.transfer.direction, memory, most);
+        let mut got = 0;
         for _ in 0..MOST_RANGES {
-            let got = segments.bytes() as u64;
-            let place = self.done + got;
             if got >= want {
                 break;
             }
@@ -31,7 +30,7 @@ impl Moving {
                     self.exhausted = true;
                     break;
                 }
-                if self.in_block(place) != 0 {
+                if self.in_block(self.done + u64::from(got)) != 0 {
                     self.trouble = Some(Trouble::Unit(Fault::Overrun));
                     break;
                 }
@@ -40,23 +39,52 @@ impl Moving {
                     break;
                 }
             }
-            let mut most = want - got;
-            if landing.is_nearly_full(segments) {
-                match self.missing_in_block(place) {
-                    0 if got != 0 => break,
-                    rest => most = most.min(if rest == 0 { u64::from(self.transfer.block) } else { rest }),
-                }
-            }
-            match add(program, memory, landing, most, segments) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(BadAddress) => {
-                    self.trouble = Some(Trouble::Program(ProgramCheck { at: program.at }));
-                    break;
-                }
+            match add(program, memory, landing, want - got, segments) {
+                Some(added) => got += added,
+                None => match self.add_otherwise(program, memory, landing, got, want, segments) {
+                    0 => break,
+                    added => got += added,
+                },
             }
         }
         self.finish_piece(segments);
+    }
+
+    /// Adds the program's next range, whatever it is. Gives how many bytes; 0 if the piece ends here.
+    #[inline(never)]
+    fn add_otherwise(
+        &mut self,
+        program: &mut Program,
+        memory: &Memory,
+        landing: &mut Landing,
+        got: u32,
+        want: u32,
+        segments: &mut Segments,
+    ) -> u32 {
+        let mut most = want - got;
+        if landing.is_nearly_full(segments) {
+            match self.missing_in_block(self.done + u64::from(got)) {
+                0 if got != 0 => return 0,
+                0 => most = most.min(self.transfer.block),
+                rest => most = most.min(rest),
+            }
+        }
+        let added = program.area.range(memory, most).and_then(|range| {
+            let added = landing.add(memory, range, program.at, segments)?;
+            Ok(u32::try_from(added).unwrap_or(range.length))
+        });
+        match added {
+            Ok(0) => 0,
+            Ok(added) => {
+                program.area.consume(added);
+                program.moved();
+                added
+            }
+            Err(BadAddress) => {
+                self.trouble = Some(Trouble::Program(ProgramCheck { at: program.at }));
+                0
+            }
+        }
     }
 
     /// Sees to it that a write does not leave a block half written.
@@ -67,30 +95,26 @@ impl Moving {
             return;
         }
         if self.trouble.is_some() {
-            let whole = (end - self.in_block(end)).saturating_sub(self.done);
+            let whole = (end - u64::from(self.in_block(end))).saturating_sub(self.done);
             segments.truncate(usize::try_from(whole).unwrap_or(usize::MAX));
         } else if self.exhausted {
             // What does not fit any more is written by itself, next time.
-            let rest = self.missing_in_block(end).min(self.transfer.length.saturating_sub(end));
+            let rest = u64::from(self.missing_in_block(end)).min(self.transfer.length.saturating_sub(end));
             scratch::zeros(usize::try_from(rest).unwrap_or(0), segments);
         }
     }
 }
 
-/// Adds the program's next range. Gives how many bytes it got; 0 if the list is full.
-fn add(
-    program: &mut Program,
-    memory: &Memory,
-    landing: &mut Landing,
-    most: u64,
-    segments: &mut Segments,
-) -> Result<u32, BadAddress> {
-    let range = program.area.range(memory, u32::try_from(most).unwrap_or(u32::MAX))?;
-    let added = landing.add(memory, range, program.at, segments)?;
-    let added = u32::try_from(added).unwrap_or(range.length);
-    program.area.consume(added);
-    if added != 0 {
-        program.moved();
+/// Adds what is left in the CCW's area, or as much of it as is wanted, if that is as it is nearly always: its address is in the CCW, it is one piece of memory, the kernel
+/// moves it straight there, and there is room. Gives how many bytes; none, and nothing is done, if it is not so.
+#[inline(always)]
+fn add(program: &mut Program, memory: &Memory, landing: &Landing, most: u32, segments: &mut Segments) -> Option<u32> {
+    let length = most.min(program.area.left());
+    let address = program.area.next(length)?;
+    if !landing.is_direct() || landing.is_nearly_full(segments) || !memory.segment(address, length, segments) {
+        return None;
     }
-    Ok(added)
+    program.area.consume(length);
+    program.moved();
+    Some(length)
 }

@@ -49,37 +49,50 @@ impl Landing {
     }
 
     /// Begins a piece of at most `most` bytes; nothing is in the kernel. Buffer and list are made when they are first needed, and kept.
-    #[inline]
-    pub fn begin(&mut self, direction: Direction, memory: &Memory, most: u64) {
+    #[inline(always)]
+    pub fn begin(&mut self, direction: Direction, memory: &Memory, most: u32) {
+        if !(matches!(self.way, Way::Direct) && (direction == Direction::Write || matches!(memory.stores(), Stores::Direct))) {
+            self.begin_otherwise(direction, memory, most);
+        }
+    }
+
+    /// [`begin`](Self::begin) of a piece that is not direct, or the first direct one after such a piece.
+    #[inline(never)]
+    fn begin_otherwise(&mut self, direction: Direction, memory: &Memory, most: u32) {
         self.way = match memory.stores() {
             _ if direction == Direction::Write => Way::Direct,
             Stores::Direct => Way::Direct,
             Stores::Logged(log) => Way::Logged(Arc::clone(log)),
             Stores::Sink(_) => {
-                self.buffer.grow(usize::try_from(most).unwrap_or(usize::MAX));
+                self.buffer.grow(most as usize);
                 Way::Staged
             }
         };
-        if !matches!(self.way, Way::Direct) {
+        if !self.is_direct() {
             self.parts.clear();
             self.parts.reserve(MOST_SEGMENTS);
             (self.passed, self.next) = (0, 0);
         }
     }
 
+    /// Whether the kernel moves the piece straight between volume and guest memory, and nobody is to be told.
+    #[inline(always)]
+    pub fn is_direct(&self) -> bool {
+        matches!(self.way, Way::Direct)
+    }
+
     /// True if a piece should end at the next block boundary, because few more ranges fit.
-    #[inline]
+    #[inline(always)]
     pub fn is_nearly_full(&self, segments: &Segments) -> bool {
         let used = match self.way {
-            Way::Direct => segments.vectors().len(),
-            Way::Logged(_) => segments.vectors().len().max(self.parts.len()),
+            Way::Direct => segments.count(),
+            Way::Logged(_) => segments.count().max(self.parts.len()),
             Way::Staged => self.parts.len(),
         };
         used + SPARE >= MOST_SEGMENTS
     }
 
     /// Adds a range, which the CCW at `at` designates, to the piece. Gives how many bytes of it: fewer only when the list is full.
-    #[inline]
     pub fn add(&mut self, memory: &Memory, range: Range, at: u32, segments: &mut Segments) -> Result<usize, BadAddress> {
         let length = range.length as usize;
         if matches!(self.way, Way::Staged) {
@@ -119,7 +132,7 @@ impl Landing {
     }
 
     /// The operation has ended, in whatever way: what the kernel may have stored into is told.
-    #[inline]
+    #[inline(always)]
     pub fn ended(&self) {
         if let Way::Logged(log) = &self.way {
             for part in &self.parts {

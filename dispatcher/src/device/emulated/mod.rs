@@ -26,6 +26,7 @@ mod landing;
 mod moving;
 mod program;
 mod scratch;
+mod word;
 
 pub use control_unit::{
     Action, ControlUnit, Direction, Fault, Transfer, UnitBytes, ENDED_WELL, ENDED_WITH_CHECK, MOST_UNIT_BYTES,
@@ -38,7 +39,7 @@ use area::Range;
 use fctl_ringabi::arch::{DeviceStatus, Orb, OrbControl, SubchannelStatus};
 use landing::Landing;
 use moving::Moving;
-use program::{Chaining, Fetched, Program, ProgramCheck};
+use program::{Fetched, Program, ProgramCheck};
 
 /// How much of one program is done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +85,11 @@ impl Default for Limits {
 enum Phase {
     /// There is none.
     Idle,
+    /// The first command is to be fetched. Never between calls.
+    First,
     /// The next command is to be fetched. Between calls: the program gave way and waits for the timer.
-    Fetch(Chaining),
-    /// The next piece of a [`Transfer`] is to be gathered. Never between calls.
+    Next,
+    /// The next piece of a [`Transfer`] is to be gathered, or there is none any more. Never between calls.
     Move,
     /// An operation is in the kernel.
     InFlight,
@@ -159,139 +162,182 @@ impl<U: ControlUnit> Emulated<U> {
         &self.unit
     }
 
-    /// Goes on as far as possible: until the program ends, waits, suspends, or has had its share of this turn.
-    fn run(&mut self, cx: &mut DeviceContext<'_>) {
+    /// Goes on from this phase as far as possible: until the program ends, waits, suspends, or has had its share of this turn.
+    #[inline]
+    fn run(&mut self, cx: &mut DeviceContext<'_>, from: Phase) {
+        let mut phase = from;
         let mut share = self.limits.ccws_per_call;
         loop {
-            match self.phase {
-                Phase::Fetch(_) if share == 0 => {
-                    *cx.timer = Some(cx.now);
-                    break;
-                }
-                Phase::Fetch(chaining) => {
+            phase = match phase {
+                Phase::First | Phase::Next => {
+                    if share == 0 {
+                        *cx.timer = Some(cx.now);
+                        break;
+                    }
                     share -= 1;
-                    self.next_command(cx, chaining);
+                    self.next_command(cx, phase == Phase::First)
                 }
                 Phase::Move => self.move_piece(cx),
                 Phase::Idle | Phase::InFlight | Phase::Suspended => break,
-            }
+            };
         }
-        if self.phase != Phase::Idle {
+        self.phase = phase;
+        if phase != Phase::Idle {
             self.tell_what_is_intermediate(cx);
         }
     }
 
-    fn next_command(&mut self, cx: &mut DeviceContext<'_>, chaining: Chaining) {
-        match self.program.fetch(cx.memory, chaining) {
+    #[inline(always)]
+    fn next_command(&mut self, cx: &mut DeviceContext<'_>, first: bool) -> Phase {
+        match self.program.fetch(cx.memory, first) {
             Ok(Fetched::InControl) => self.execute(cx),
             Ok(Fetched::Suspend) => {
-                self.phase = Phase::Suspended;
                 self.tell_what_is_intermediate(cx);
                 self.initial = InitialStatus::Nothing;
                 cx.events.push(DeviceEvent::Suspended(Status { ccw_address: self.program.reported(), ..Status::default() }));
+                Phase::Suspended
             }
             // The device has no part in it: its status is empty.
             Err(check) => self.program_check(cx, check, DeviceStatus::empty()),
         }
     }
 
-    fn execute(&mut self, cx: &mut DeviceContext<'_>) {
-        let command = self.program.ccw.command;
+    #[inline(always)]
+    fn execute(&mut self, cx: &mut DeviceContext<'_>) -> Phase {
+        let command = self.program.command;
         let action = self.unit.command(command, &mut self.bytes);
-        if self.initial == InitialStatus::Awaited
-            && matches!(action, Action::Send { .. } | Action::Receive { .. } | Action::Move(_))
-        {
-            self.initial = InitialStatus::Accepted(self.program.reported());
-        }
         match action {
             Action::Immediate(status) => self.immediate(cx, status),
             Action::Check => self.end(cx, ENDED_WITH_CHECK, SubchannelStatus::empty()),
             Action::Busy => self.end(cx, DeviceStatus::BUSY, SubchannelStatus::empty()),
             Action::Send { length } => {
-                let bytes = self.bytes.get(..length).unwrap_or(&self.bytes);
-                let sent = walk(&mut self.program, cx.memory, bytes.len(), |range, from| {
-                    let part = bytes.get(from..from + range.length as usize).unwrap_or_default();
-                    range.address.is_none_or(|address| cx.memory.store(address, part).is_ok())
-                });
-                match sent {
-                    Ok(sent) => self.complete(cx, ENDED_WELL, sent < bytes.len()),
-                    Err(check) => self.program_check(cx, check, ENDED_WELL),
-                }
+                self.accepted();
+                self.send(cx, length)
             }
             Action::Receive { length } => {
-                let length = length.min(MOST_UNIT_BYTES);
-                let bytes = &mut self.bytes;
-                let received = walk(&mut self.program, cx.memory, length, |range, from| {
-                    let part = bytes.get_mut(from..from + range.length as usize).unwrap_or_default();
-                    range.address.is_none_or(|address| cx.memory.fetch_into(address, part).is_ok())
-                });
-                match received {
-                    Ok(received) => {
-                        let status = self.unit.received(command, self.bytes.get(..received).unwrap_or_default());
-                        self.complete(cx, status, received < length);
-                    }
-                    Err(check) => self.program_check(cx, check, ENDED_WELL),
-                }
+                self.accepted();
+                // What the commands of a disk's common programs have.
+                let whole = match length {
+                    8 => self.receive_whole::<8>(cx, command),
+                    16 => self.receive_whole::<16>(cx, command),
+                    _ => None,
+                };
+                whole.unwrap_or_else(|| self.receive(cx, command, length))
             }
-            Action::Move(transfer) if self.program.ccw.chains_data() && !transfer.chains_data => self.fail(cx, Fault::Overrun),
             Action::Move(transfer) => {
-                self.moving = Moving::begin(transfer, &self.program);
-                self.phase = Phase::Move;
+                self.accepted();
+                self.begin_transfer(cx, transfer)
             }
+        }
+    }
+
+    /// A command with data has been accepted.
+    #[inline(always)]
+    fn accepted(&mut self) {
+        if self.initial == InitialStatus::Awaited {
+            self.initial = InitialStatus::Accepted(self.program.reported());
+        }
+    }
+
+    #[inline(never)]
+    fn send(&mut self, cx: &mut DeviceContext<'_>, length: usize) -> Phase {
+        let bytes = self.bytes.get(..length).unwrap_or(&self.bytes);
+        let sent = walk(&mut self.program, cx.memory, bytes.len(), |range, from| {
+            let part = bytes.get(from..from + range.length as usize).unwrap_or_default();
+            range.address.is_none_or(|address| cx.memory.store(address, part).is_ok())
+        });
+        match sent {
+            Ok(sent) => self.complete(cx, ENDED_WELL, sent < bytes.len()),
+            Err(check) => self.program_check(cx, check, ENDED_WELL),
+        }
+    }
+
+    /// [`receive`](Self::receive) where the CCW itself has the address of all that the unit takes, and that is one piece of memory. None where it is not so: nothing is
+    /// done then.
+    #[inline(always)]
+    fn receive_whole<const N: usize>(&mut self, cx: &mut DeviceContext<'_>, command: u8) -> Option<Phase> {
+        let bytes = cx.memory.doublewords::<N>(self.program.area.next(N as u32)?)?;
+        self.program.area.consume(N as u32);
+        self.program.moved();
+        let status = self.unit.received(command, &bytes);
+        Some(self.complete(cx, status, false))
+    }
+
+    #[inline(never)]
+    fn receive(&mut self, cx: &mut DeviceContext<'_>, command: u8, length: usize) -> Phase {
+        let length = length.min(MOST_UNIT_BYTES);
+        let bytes = &mut self.bytes;
+        let received = walk(&mut self.program, cx.memory, length, |range, from| {
+            let part = bytes.get_mut(from..from + range.length as usize).unwrap_or_default();
+            range.address.is_none_or(|address| cx.memory.fetch_into(address, part).is_ok())
+        });
+        match received {
+            Ok(received) => {
+                let status = self.unit.received(command, self.bytes.get(..received).unwrap_or_default());
+                self.complete(cx, status, received < length)
+            }
+            Err(check) => self.program_check(cx, check, ENDED_WELL),
         }
     }
 
     /// An immediate command has ended: no data, so only some programs mind a count.
-    fn immediate(&mut self, cx: &mut DeviceContext<'_>, status: DeviceStatus) {
+    fn immediate(&mut self, cx: &mut DeviceContext<'_>, status: DeviceStatus) -> Phase {
         let ccw = self.program.ccw;
-        let incorrect = self.program.minds_immediate_length() && ccw.count != 0 && !ccw.suppresses_length();
-        self.chain_or_end(cx, status, incorrect);
+        let incorrect = self.program.minds_immediate_length() && ccw.count() != 0 && !ccw.suppresses_length();
+        self.chain_or_end(cx, status, incorrect)
     }
 
     /// A command with data has ended. `more`: the unit had more data, or wanted more, than the CCWs took.
-    fn complete(&mut self, cx: &mut DeviceContext<'_>, status: DeviceStatus, more: bool) {
+    #[inline(always)]
+    fn complete(&mut self, cx: &mut DeviceContext<'_>, status: DeviceStatus, more: bool) -> Phase {
         let ccw = self.program.ccw;
         // With CD still on, the CCWs chained after this one were not used up.
         let differs = more || self.program.area.left() != 0 || ccw.chains_data();
-        self.chain_or_end(cx, status, differs && !ccw.suppresses_length());
+        let incorrect_length = differs && !ccw.suppresses_length();
+        self.chain_or_end(cx, status, incorrect_length)
     }
 
-    fn chain_or_end(&mut self, cx: &mut DeviceContext<'_>, status: DeviceStatus, incorrect_length: bool) {
+    #[inline(always)]
+    fn chain_or_end(&mut self, cx: &mut DeviceContext<'_>, status: DeviceStatus, incorrect_length: bool) -> Phase {
         let unusual = status - DeviceStatus::STATUS_MODIFIER != ENDED_WELL;
         if unusual || !(incorrect_length || self.program.ccw.chains_command()) {
-            self.end(cx, status, SubchannelStatus::empty());
+            self.end(cx, status, SubchannelStatus::empty())
         } else if incorrect_length {
-            self.end(cx, status, SubchannelStatus::INCORRECT_LENGTH);
+            self.end(cx, status, SubchannelStatus::INCORRECT_LENGTH)
         } else {
-            self.program.chain_command(status.contains(DeviceStatus::STATUS_MODIFIER));
-            self.phase = Phase::Fetch(Chaining::Command);
+            if status.contains(DeviceStatus::STATUS_MODIFIER) {
+                self.program.skip_command();
+            }
+            Phase::Next
         }
     }
 
-    fn program_check(&mut self, cx: &mut DeviceContext<'_>, check: ProgramCheck, device: DeviceStatus) {
-        self.end_with(
-            cx,
-            Status {
-                device,
-                subchannel: SubchannelStatus::PROGRAM_CHECK,
-                ccw_address: program::report(check.at),
-                residual: self.residual(),
-            },
-        );
+    #[inline(never)]
+    fn program_check(&mut self, cx: &mut DeviceContext<'_>, check: ProgramCheck, device: DeviceStatus) -> Phase {
+        self.end_at(cx, device, SubchannelStatus::PROGRAM_CHECK, program::report(check.at))
     }
 
-    fn end(&mut self, cx: &mut DeviceContext<'_>, device: DeviceStatus, subchannel: SubchannelStatus) {
-        let status = Status { device, subchannel, ccw_address: self.program.reported(), residual: self.residual() };
-        self.end_with(cx, status);
+    #[inline(always)]
+    fn end(&mut self, cx: &mut DeviceContext<'_>, device: DeviceStatus, subchannel: SubchannelStatus) -> Phase {
+        self.end_at(cx, device, subchannel, self.program.reported())
     }
 
     /// The one place where a start ends by itself. A PCI that nobody was told yet goes with the ending status.
-    fn end_with(&mut self, cx: &mut DeviceContext<'_>, mut status: Status) {
-        status.subchannel.set(SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION, self.program.pci);
+    #[inline(always)]
+    fn end_at(
+        &mut self,
+        cx: &mut DeviceContext<'_>,
+        device: DeviceStatus,
+        mut subchannel: SubchannelStatus,
+        ccw_address: u32,
+    ) -> Phase {
+        subchannel.set(SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION, self.program.pci);
         self.program.pci = false;
         self.initial = InitialStatus::Nothing;
-        self.phase = Phase::Idle;
-        cx.events.push(DeviceEvent::Ended(status));
+        #[allow(clippy::cast_possible_truncation, reason = "an area never has more left than the CCW's count")]
+        let residual = self.program.area.left() as u16;
+        cx.events.push(DeviceEvent::Ended(Status { device, subchannel, ccw_address, residual }));
+        Phase::Idle
     }
 
     /// The program goes on and has something to tell.
@@ -308,11 +354,6 @@ impl<U: ControlUnit> Emulated<U> {
                 ..Status::default()
             }));
         }
-    }
-
-    fn residual(&self) -> u16 {
-        // An area never has more left than the CCW's count.
-        u16::try_from(self.program.area.left()).unwrap_or(u16::MAX)
     }
 
     /// Performs a halt or a clear; nothing is in the kernel.
@@ -359,16 +400,14 @@ impl<U: ControlUnit> SubchannelDevice for Emulated<U> {
             if orb.control().contains(OrbControl::INITIAL_STATUS) { InitialStatus::Awaited } else { InitialStatus::Nothing };
         self.stop = None;
         self.unit.begin();
-        self.phase = Phase::Fetch(Chaining::Start);
-        self.run(cx);
+        self.run(cx, Phase::First);
     }
 
     fn resume(&mut self, cx: &mut DeviceContext<'_>) {
         if self.phase == Phase::Suspended {
             self.program.resume();
             self.unit.begin();
-            self.phase = Phase::Fetch(Chaining::Command);
-            self.run(cx);
+            self.run(cx, Phase::Next);
         }
     }
 
@@ -398,15 +437,16 @@ impl<U: ControlUnit> SubchannelDevice for Emulated<U> {
             self.stopped(cx, stop);
             return;
         }
-        self.phase = Phase::Move;
-        self.piece_ended(cx, result);
-        self.run(cx);
+        match self.piece_ended(cx, result) {
+            Phase::Idle => self.phase = Phase::Idle,
+            phase => self.run(cx, phase),
+        }
     }
 
     fn timer(&mut self, cx: &mut DeviceContext<'_>) {
         // A timer of an earlier start may come late; only a program that gave way waits for one.
-        if matches!(self.phase, Phase::Fetch(_)) {
-            self.run(cx);
+        if self.phase == Phase::Next {
+            self.run(cx, self.phase);
         }
     }
 

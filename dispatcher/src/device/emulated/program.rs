@@ -3,8 +3,9 @@
 //! Principles of Operation ch. 15, "Channel-Command Word" and "Chaining".
 
 use super::area::Area;
+use super::word::CcwWord;
 use crate::memory::Memory;
-use fctl_ringabi::arch::{Ccw, CcwFlags, CcwFormat, IdawFormat, Orb, OrbControl};
+use fctl_ringabi::arch::{Ccw, CcwFlags, CcwFormat, Orb, OrbControl};
 
 /// A program check, at the CCW with this address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,27 +33,33 @@ pub(super) enum Fetched {
     Suspend,
 }
 
-/// A channel program at some point of its execution. A copy is a point to come back to.
+/// Where a program stands, as far as its status tells.
 #[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    at: u32,
+    left: u32,
+}
+
+/// A channel program at some point of its execution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Program {
+    orb: Orb,
     format: CcwFormat,
-    idaws: IdawFormat,
-    control: OrbControl,
-    /// CCWs, lists and direct areas lie below this address.
-    limit: u64,
-    /// The CCW in control, and its address.
-    pub ccw: Ccw,
-    pub at: u32,
-    /// Where the next CCW is.
-    pub next: u32,
-    /// The bytes of the CCW in control.
-    pub area: Area,
-    /// The command in control stores into guest memory. (A data-chained CCW's own command code means nothing.)
-    input: bool,
+    /// The command in control. (A data-chained CCW's own command code means nothing.)
+    pub command: u8,
     /// A PCI flag has been seen and not yet told.
     pub pci: bool,
-    /// CCWs fetched since data last moved.
-    idle: u32,
+    /// The CCW in control, and its address.
+    pub ccw: CcwWord,
+    pub at: u32,
+    /// Where the next CCW is.
+    next: u32,
+    /// The one that is being judged.
+    fetched: CcwWord,
+    /// The bytes of the CCW in control.
+    pub area: Area,
+    /// How many more CCWs may be fetched without data moved, and how many may be in all.
+    patience: u32,
     most_idle: u32,
 }
 
@@ -69,18 +76,18 @@ impl Program {
             CcwFormat::Zero => 1 << 24,
             CcwFormat::One => 1 << 31,
         };
+        let (at, next) = (orb.cpa(), orb.cpa());
         Self {
+            orb: *orb,
             format,
-            limit,
-            idaws: orb.idaw_format(),
-            control: orb.control(),
-            ccw: Ccw::default(),
-            at: orb.cpa(),
-            next: orb.cpa(),
-            area: Area::EMPTY,
-            input: false,
+            command: 0,
             pci: false,
-            idle: 0,
+            ccw: CcwWord::NONE,
+            fetched: CcwWord::NONE,
+            at,
+            next,
+            area: Area::empty(limit),
+            patience: most_idle,
             most_idle,
         }
     }
@@ -92,32 +99,46 @@ impl Program {
     }
 
     /// Data has moved: the program makes progress.
-    #[inline]
+    #[inline(always)]
     pub fn moved(&mut self) {
-        self.idle = 0;
+        self.patience = self.most_idle;
     }
 
     /// Whether a non-zero count is an incorrect length for an immediate command: only in format 1, and not with ORB.L.
     pub fn minds_immediate_length(&self) -> bool {
-        self.format == CcwFormat::One && !self.control.contains(OrbControl::SUPPRESS_INCORRECT_LENGTH)
+        self.format == CcwFormat::One && !self.orb.control().contains(OrbControl::SUPPRESS_INCORRECT_LENGTH)
     }
 
-    /// Prepares command chaining; status modifier skips one CCW, whatever it is.
-    #[inline]
-    pub fn chain_command(&mut self, modified: bool) {
-        self.next = self.at.wrapping_add(if modified { 16 } else { 8 });
+    /// Prepares command chaining after status modifier: one CCW is skipped, whatever it is.
+    pub fn skip_command(&mut self) {
+        self.next = self.next.wrapping_add(8);
     }
 
     /// Prepares RESUME SUBCHANNEL: the suspended CCW is fetched again. The guest has taken part, so the program is not idle.
     pub fn resume(&mut self) {
         self.next = self.at;
-        self.idle = 0;
+        self.moved();
+    }
+
+    /// Where it stands.
+    #[inline(always)]
+    pub fn place(&self) -> Place {
+        Place { at: self.at, left: self.area.left() }
+    }
+
+    /// As far as status tells, it stands where it stood. It is over: what comes next is not known any more.
+    pub fn back_to(&mut self, place: Place) {
+        self.at = place.at;
+        self.area.set_left(place.left);
     }
 
     /// Fetches the next CCW of the command in control. After it there are bytes [`left`](Area::left): whoever walks the data gets on.
-    #[inline]
+    #[inline(always)]
     pub fn chain_data(&mut self, memory: &Memory) -> Result<(), ProgramCheck> {
-        match self.fetch(memory, Chaining::Data)? {
+        if self.take_plain(memory, true)? {
+            return Ok(());
+        }
+        match self.judge(memory, Chaining::Data)? {
             Fetched::InControl if self.area.left() != 0 => Ok(()),
             // Refused by the checks already: a data-chained CCW neither suspends nor has count 0.
             _ => Err(ProgramCheck { at: self.at }),
@@ -125,30 +146,66 @@ impl Program {
     }
 
     /// Fetches and checks the next CCW, following at most one TIC, and gives it control.
-    #[inline]
-    pub fn fetch(&mut self, memory: &Memory, chaining: Chaining) -> Result<Fetched, ProgramCheck> {
+    #[inline(always)]
+    pub fn fetch(&mut self, memory: &Memory, first: bool) -> Result<Fetched, ProgramCheck> {
+        if self.take_plain(memory, false)? {
+            return Ok(Fetched::InControl);
+        }
+        self.judge(memory, if first { Chaining::Start } else { Chaining::Command })
+    }
+
+    /// Fetches the next CCW, and gives control to it if it is [plain](CcwWord::is_plain). If not (false) it is the one to be [judged](Self::judge).
+    #[inline(always)]
+    fn take_plain(&mut self, memory: &Memory, data_chained: bool) -> Result<bool, ProgramCheck> {
         let at = self.next;
         let ccw = self.fetch_ccw(memory, at, at)?;
+        if ccw.is_plain() {
+            self.give_control(ccw, at, data_chained);
+            return Ok(true);
+        }
+        self.fetched = ccw;
+        Ok(false)
+    }
+
+    /// Fetches the CCW at an address; one that is wrong is reported as that of `named_by`.
+    #[inline(always)]
+    fn fetch_ccw(&mut self, memory: &Memory, at: u32, named_by: u32) -> Result<CcwWord, ProgramCheck> {
+        let wrong = Err(ProgramCheck { at: named_by });
+        let at = u64::from(at);
+        // Eight bytes that begin below the limit and at a doubleword end there, too.
+        if at >= self.area.limit() || self.patience == 0 {
+            return wrong;
+        }
+        self.patience -= 1;
+        match memory.doubleword(at) {
+            Some(doubleword) => Ok(CcwWord::fetched(self.format, doubleword)),
+            None => wrong,
+        }
+    }
+
+    /// Gives control to a CCW that nothing is wrong with.
+    #[inline(always)]
+    fn give_control(&mut self, ccw: CcwWord, at: u32, data_chained: bool) {
+        if !data_chained {
+            self.command = ccw.command();
+        }
+        self.at = at;
+        self.next = at.wrapping_add(8);
+        self.ccw = ccw;
+        self.area.begin(ccw, self.command, &self.orb);
+    }
+
+    /// Checks the CCW that was fetched, whatever it is, and gives control to it, or to the one that a TIC shows.
+    #[inline(never)]
+    fn judge(&mut self, memory: &Memory, chaining: Chaining) -> Result<Fetched, ProgramCheck> {
+        let (ccw, at) = (self.fetched.ccw(), self.next);
         if ccw.is_tic(self.format) {
             return self.follow(memory, ccw, at, chaining);
         }
         self.take_control(ccw, at, chaining)
     }
 
-    /// Fetches the CCW at an address; one that is wrong is reported as that of `named_by`.
-    #[inline(always)]
-    fn fetch_ccw(&mut self, memory: &Memory, at: u32, named_by: u32) -> Result<Ccw, ProgramCheck> {
-        self.idle = self.idle.saturating_add(1);
-        // Eight bytes that begin below the limit and at a doubleword end there, too.
-        let may_be = at % 8 == 0 && u64::from(at) < self.limit && self.idle <= self.most_idle;
-        match memory.doubleword(u64::from(at)) {
-            Some(bytes) if may_be => Ok(Ccw::decode(self.format, &bytes)),
-            _ => Err(ProgramCheck { at: named_by }),
-        }
-    }
-
     /// Goes where a TIC shows, and gives the CCW there control.
-    #[cold]
     fn follow(&mut self, memory: &Memory, tic: Ccw, at: u32, chaining: Chaining) -> Result<Fetched, ProgramCheck> {
         // Neither the first CCW nor the target of another TIC; and in format 1 flags and count are zero.
         let malformed = self.format == CcwFormat::One && (!tic.flags.is_empty() || tic.count != 0);
@@ -156,7 +213,7 @@ impl Program {
             return Err(ProgramCheck { at });
         }
         // An address that is wrong is reported as the TIC's, which gave it.
-        let ccw = self.fetch_ccw(memory, tic.address, at)?;
+        let ccw = self.fetch_ccw(memory, tic.address, at)?.ccw();
         if ccw.is_tic(self.format) {
             return Err(ProgramCheck { at: tic.address });
         }
@@ -164,7 +221,6 @@ impl Program {
     }
 
     /// Checks a CCW that is no TIC.
-    #[inline(always)]
     fn take_control(&mut self, ccw: Ccw, at: u32, chaining: Chaining) -> Result<Fetched, ProgramCheck> {
         let check = Err(ProgramCheck { at });
         let data_chained = chaining == Chaining::Data;
@@ -180,35 +236,70 @@ impl Program {
         if ccw.flags.intersects(unusual) && !self.allows(&ccw, data_chained) {
             return check;
         }
-        if !format0 && ccw.address & 0x8000_0000 != 0 {
+        if !format0 && ccw.address & CcwWord::ADDRESS_BIT_0 != 0 {
             return check;
         }
-        self.at = at;
         if ccw.flags.contains(CcwFlags::SUSPEND) {
+            self.at = at;
             return Ok(Fetched::Suspend);
         }
-        if !data_chained {
-            self.input = ccw.is_input();
-        }
-        self.ccw = ccw;
-        self.next = at.wrapping_add(8);
-        self.area = Area::new(&ccw, self.idaws, self.limit, self.input);
+        self.give_control(CcwWord::of(ccw), at, data_chained);
         Ok(Fetched::InControl)
     }
 
     /// Whether a CCW may suspend or have MIDAWs, if it wants to.
-    #[inline(never)]
     fn allows(&self, ccw: &Ccw, data_chained: bool) -> bool {
+        let control = self.orb.control();
         let flag = |flag| ccw.flags.contains(flag);
         let suspends = flag(CcwFlags::SUSPEND);
-        let may_suspend = !ccw.chains_data() && !data_chained && self.control.contains(OrbControl::SUSPEND);
+        let may_suspend = !ccw.chains_data() && !data_chained && control.contains(OrbControl::SUSPEND);
         let has_midaws = flag(CcwFlags::MODIFIED_INDIRECT);
-        let may_have = self.control.contains(OrbControl::MIDAW) && !flag(CcwFlags::SKIP) && !flag(CcwFlags::INDIRECT);
+        let may_have = control.contains(OrbControl::MIDAW) && !flag(CcwFlags::SKIP) && !flag(CcwFlags::INDIRECT);
         (!suspends || may_suspend) && (!has_midaws || may_have)
     }
 }
 
 /// The CCW address that names the CCW at `at`: 8 more, in 31 bits.
+#[inline(always)]
 pub(super) fn report(at: u32) -> u32 {
     at.wrapping_add(8) & 0x7FFF_FFFF
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The short way for a plain CCW and the rules one by one come to the same, whatever the CCW, the ORB, and the way to it.
+    #[test]
+    fn what_is_plain_is_judged_plain() {
+        let memory = Memory::none();
+        let mut plain = 0;
+        for format in [CcwFormat::Zero, CcwFormat::One] {
+            for control in [OrbControl::empty(), OrbControl::SUSPEND | OrbControl::MIDAW | OrbControl::FORMAT_2_IDAW] {
+                let before = Program::new(&Orb::new(7, 0x1000).with_format(format).with_control(control), 9);
+                for (command, flags) in (0..=u8::MAX).flat_map(|command| (0..=u8::MAX).map(move |flags| (command, flags))) {
+                    for (count, address) in [(0, 0), (1, 0x7FFF_FFFF), (u16::MAX, 0x2000), (512, 0x8000_0000)] {
+                        let bytes = Ccw { command, flags: CcwFlags::from_bits_retain(flags), count, address };
+                        let bytes = match format {
+                            CcwFormat::Zero => bytes.to_format0(),
+                            CcwFormat::One => bytes.to_format1(),
+                        };
+                        let ccw = CcwWord::fetched(format, u64::from_ne_bytes(bytes));
+                        if !ccw.is_plain() {
+                            continue;
+                        }
+                        plain += 1;
+                        for chaining in [Chaining::Start, Chaining::Command, Chaining::Data] {
+                            let (mut short, mut long) = (Program { fetched: ccw, ..before }, Program { fetched: ccw, ..before });
+                            short.give_control(ccw, before.next, chaining == Chaining::Data);
+                            assert_eq!(long.judge(&memory, chaining), Ok(Fetched::InControl), "{ccw:?} {chaining:?}");
+                            assert_eq!(short, long, "{ccw:?} {chaining:?}");
+                        }
+                    }
+                }
+            }
+        }
+        // 224 commands, 8 sets of flags; of the addresses format 0 cuts what format 1 refuses.
+        assert_eq!(plain, 224 * 8 * 2 * (3 + 2));
+    }
 }

@@ -29,6 +29,7 @@ impl Extent {
     }
 
     /// Checks the 16 bytes of DEFINE EXTENT against the size of the volume.
+    #[inline]
     pub fn decode(bytes: &[u8; 16], blocks: u32) -> Result<Self, Rejected> {
         // Bytes 2-3 should be 0 but hold the block size from Linux and from VM.
         let [mask, reserved, _, _, s0, s1, s2, s3, f0, f1, f2, f3, l0, l1, l2, l3] = *bytes;
@@ -46,6 +47,7 @@ impl Extent {
     }
 
     /// Checks the 8 bytes of LOCATE against the extent.
+    #[inline]
     pub fn locate(&self, bytes: &[u8; 8]) -> Result<Located, Rejected> {
         let [operation, replication, c0, c1, b0, b1, b2, b3] = *bytes;
         let count = u16::from_be_bytes([c0, c1]);

@@ -70,23 +70,27 @@ impl FbaUnit {
         &self.volume
     }
 
+    #[cold]
     fn sense(&mut self, byte0: u8, byte1: u8) {
         let mut sense = [0; SENSE_BYTES];
         (sense[0], sense[1]) = (byte0, byte1);
         self.sense = Some(Sense::new(&sense));
     }
 
+    #[inline(always)]
     fn reject(&mut self) -> Action {
         self.sense(COMMAND_REJECT, 0);
         Action::Check
     }
 
+    #[inline(always)]
     fn send_sense(&mut self, bytes: &mut UnitBytes) -> Action {
         let sense = self.sense.take().unwrap_or(Sense::new(&[0; SENSE_BYTES]));
         send(bytes, sense.bytes())
     }
 
     /// READ and WRITE: the blocks that LOCATE, which must have come just before, has prepared for them.
+    #[inline]
     fn located(&mut self, previous: Option<u8>, access: Access) -> Option<Located> {
         let prepared = match previous {
             Some(command::LOCATE) => true,
@@ -96,6 +100,7 @@ impl FbaUnit {
         self.chain.located.take().filter(|located| prepared && located.access == access)
     }
 
+    #[inline(always)]
     fn read(&mut self, previous: Option<u8>) -> Action {
         match self.located(previous, Access::Read) {
             Some(located) => Action::Move(transfer(Direction::Read, located.block, located.count)),
@@ -103,6 +108,7 @@ impl FbaUnit {
         }
     }
 
+    #[inline(always)]
     fn write(&mut self, previous: Option<u8>) -> Action {
         match self.located(previous, Access::Write) {
             Some(_) if self.volume.options().read_only => {
@@ -115,6 +121,7 @@ impl FbaUnit {
     }
 
     /// READ IPL: block 0, by one CCW (data chaining is an overrun), and a READ behind it gets the block after (reference: unverified).
+    #[inline(always)]
     fn read_ipl(&mut self, previous: Option<u8>) -> Action {
         if !matches!(previous, None | Some(command::READ_IPL)) {
             return self.reject();
@@ -124,6 +131,7 @@ impl FbaUnit {
         Action::Move(Transfer { chains_data: false, ..transfer(Direction::Read, 0, 1) })
     }
 
+    #[inline(always)]
     fn reserve_or_release(&mut self, command: u8, previous: Option<u8>, bytes: &mut UnitBytes) -> Action {
         let allowed = match command {
             command::UNCONDITIONAL_RESERVE => previous.is_none(),
@@ -141,12 +149,14 @@ impl FbaUnit {
         self.send_sense(bytes)
     }
 
+    #[inline]
     fn define_extent(&mut self, bytes: &[u8]) -> Result<(), Rejected> {
         let bytes = bytes.try_into().map_err(|_| Rejected)?;
         self.chain.extent = Some(Extent::decode(bytes, self.blocks)?);
         Ok(())
     }
 
+    #[inline]
     fn locate(&mut self, bytes: &[u8]) -> Result<(), Rejected> {
         let bytes = bytes.try_into().map_err(|_| Rejected)?;
         self.chain.located = Some(self.chain.extent.ok_or(Rejected)?.locate(bytes)?);
@@ -154,13 +164,29 @@ impl FbaUnit {
     }
 }
 
-/// Sends these bytes.
-fn send(bytes: &mut UnitBytes, source: &[u8]) -> Action {
-    let length = source.len().min(MOST_UNIT_BYTES);
-    bytes[..length].copy_from_slice(&source[..length]);
-    Action::Send { length }
+/// Whether sense stays when this command comes.
+fn keeps_sense(command: u8) -> bool {
+    matches!(
+        command,
+        command::NO_OPERATION | command::SENSE | command::RESERVE | command::UNCONDITIONAL_RESERVE | command::RELEASE
+    )
 }
 
+/// Sends these bytes.
+#[inline(always)]
+fn send(bytes: &mut UnitBytes, source: &[u8]) -> Action {
+    Action::Send { length: put(bytes, source) }
+}
+
+/// Puts them where the interpreter takes them from. Gives how many there are.
+#[inline(never)]
+fn put(bytes: &mut UnitBytes, source: &[u8]) -> usize {
+    let length = source.len().min(MOST_UNIT_BYTES);
+    bytes[..length].copy_from_slice(&source[..length]);
+    length
+}
+
+#[inline]
 fn transfer(direction: Direction, first: u32, count: u16) -> Transfer {
     Transfer {
         direction,
@@ -172,18 +198,16 @@ fn transfer(direction: Direction, first: u32, count: u16) -> Transfer {
 }
 
 impl ControlUnit for FbaUnit {
+    #[inline]
     fn begin(&mut self) {
         self.chain = Chain::default();
     }
 
+    #[inline(always)]
     fn command(&mut self, command: u8, bytes: &mut UnitBytes) -> Action {
         let previous = self.chain.previous.replace(command);
         // Sense is kept until it is read or another command comes; reservations send it, too.
-        let keeps_sense = matches!(
-            command,
-            command::NO_OPERATION | command::SENSE | command::RESERVE | command::UNCONDITIONAL_RESERVE | command::RELEASE
-        );
-        if !keeps_sense {
+        if self.sense.is_some() && !keeps_sense(command) {
             self.sense = None;
         }
         // What only looks at the device, or takes it away, works against a reservation.
@@ -209,6 +233,7 @@ impl ControlUnit for FbaUnit {
         }
     }
 
+    #[inline]
     fn received(&mut self, command: u8, bytes: &[u8]) -> DeviceStatus {
         let judged = match command {
             command::DEFINE_EXTENT => self.define_extent(bytes),
@@ -231,6 +256,7 @@ impl ControlUnit for FbaUnit {
         self.sense(byte0, 0);
     }
 
+    #[inline]
     fn volume(&self) -> Option<&Volume> {
         Some(&self.volume)
     }
