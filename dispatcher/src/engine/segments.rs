@@ -89,6 +89,16 @@ impl Segments {
         self.used
     }
 
+    /// The segment, if there is only one.
+    #[inline(always)]
+    pub(crate) fn only(&self) -> Option<&libc::iovec> {
+        if self.used == 1 {
+            self.vectors.first()
+        } else {
+            None
+        }
+    }
+
     /// True if there is no segment.
     #[inline]
     pub fn is_empty(&self) -> bool {

@@ -1,22 +1,21 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The io_uring engine: operations, doorbells, notifications and the one sleep point, all in one ring.
 
+mod fifo;
 mod slot;
+mod turn;
 mod watches;
 
+use self::fifo::Fifo;
 use self::slot::{token, Slot, KIND_CANCEL, KIND_NOTIFY, KIND_OPERATION, KIND_WATCH};
 use super::uring_setup::{set_up, UringError};
 use super::wakeup::Wakeup;
 use super::workers::{self, WorkerBounds};
 use super::{Engine, Operation, OperationResult, Segments, SlotId};
 use io_uring::squeue::Entry;
-use io_uring::{cqueue, opcode, types, IoUring};
+use io_uring::{cqueue, IoUring};
 use std::collections::VecDeque;
-use std::io;
 use std::time::Duration;
-
-/// How often the kernel is asked to empty a full queue, for one entry.
-const MOST_TRIES: u32 = 1000;
 
 /// What came out of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +51,13 @@ pub struct UringEngine {
     deferred: bool,
     slots: Box<[Slot]>,
     free: Vec<u16>,
-    staged: VecDeque<u16>,
+    staged: Fifo<u16>,
     cancels: VecDeque<(u16, u32)>,
     /// Watches and notifications that the queue has not taken: the ring is not enabled yet, or the kernel takes nothing.
     held: VecDeque<Entry>,
     pushed: u32,
     flying: usize,
-    reaped: VecDeque<(u64, i32, u32)>,
+    reaped: Fifo<(u64, i32, u32)>,
     counters: EngineCounters,
     /// That the kernel takes nothing was logged.
     complained: bool,
@@ -89,13 +88,13 @@ impl UringEngine {
             deferred,
             slots: (0..slots).map(|_| Slot::default()).collect(),
             free: (0..slots).rev().collect(),
-            staged: VecDeque::with_capacity(slots.into()),
+            staged: Fifo::with_capacity(slots.into()),
             cancels: VecDeque::with_capacity(slots.into()),
             held: VecDeque::new(),
             pushed: 0,
             flying: 0,
             // All that can be outstanding: an operation and its cancel for each slot, and what rings and the mailbox have.
-            reaped: VecDeque::with_capacity(usize::from(slots) * 2 + entries as usize),
+            reaped: Fifo::with_capacity(usize::from(slots) * 2 + entries as usize),
             counters: EngineCounters::default(),
             complained: false,
             wakeup,
@@ -195,139 +194,10 @@ impl UringEngine {
         self.slots.iter().filter(move |slot| slot.in_flight && slot.segments.generation() < generation).map(|slot| slot.owner)
     }
 
-    fn enable(&mut self) -> io::Result<()> {
-        if self.disabled {
-            self.ring.submitter().register_enable_rings()?;
-            self.disabled = false;
-        }
-        Ok(())
-    }
-
-    /// Puts an entry into the kernel's queue.
-    ///
-    /// # Errors
-    /// The queue is full, and the kernel takes nothing out of it.
-    fn push(&mut self, entry: &Entry) -> Result<(), UringError> {
-        for _ in 0..MOST_TRIES {
-            // SAFETY: what the entry points to stays valid until its completion. Lists of segments live in `self.slots`, are not changed while
-            // `in_flight` is set, and are leaked rather than freed if the kernel does not give them back. What segments point to is either guest memory,
-            // which the reactor keeps (in `guests`, or as `replaced`) until no operation of its generation is in flight; or a buffer of the device (scratch
-            // page, landing pages), and a device is dropped only when it has answered, which it must not do while its slot is in flight, or after `quiesce`;
-            // or the page of zeros, which is static, as the `ONE` of a notification is.
-            if unsafe { self.ring.submission().push(entry) }.is_ok() {
-                self.pushed += 1;
-                return Ok(());
-            }
-            // The queue is full: let the kernel take what is there. EBUSY resolves itself as completions are taken.
-            self.enter(0, None)?;
-        }
-        Err(UringError::Enter { source: io::Error::other(format!("the queue is still full after {MOST_TRIES} calls")) })
-    }
-
-    /// Puts an entry into the queue, or keeps it until the queue takes it. A ring that is not enabled cannot be emptied.
-    fn push_or_hold(&mut self, entry: Entry) {
-        // Behind what is held already, so that the order stays.
-        if self.disabled || !self.held.is_empty() || self.push(&entry).is_err() {
-            self.held.push_back(entry);
-        }
-    }
-
-    /// Moves what is staged into the kernel's queue. Cancels first: what they are for is there already.
-    fn fill(&mut self) -> Result<(), UringError> {
-        while let Some(entry) = self.held.pop_front() {
-            if let Err(error) = self.push(&entry) {
-                self.held.push_front(entry);
-                return Err(error);
-            }
-        }
-        while let Some(&(index, generation)) = self.cancels.front() {
-            let target = token(KIND_OPERATION, generation, index.into());
-            self.push(&opcode::AsyncCancel::new(target).build().user_data(token(KIND_CANCEL, generation, index.into())))?;
-            self.cancels.pop_front();
-            self.counters.cancels += 1;
-        }
-        while let Some(index) = self.staged.pop_front() {
-            // One that was withdrawn stays out of the kernel; its slot may stand here twice then, if it has another operation already.
-            let Some(entry) = self.slots.get_mut(usize::from(index)).and_then(|slot| slot.give(index)) else { continue };
-            if let Err(error) = self.push(&entry) {
-                if let Some(slot) = self.slots.get_mut(usize::from(index)) {
-                    slot.given = false;
-                }
-                self.staged.push_front(index);
-                return Err(error);
-            }
-            self.counters.operations += 1;
-        }
-        Ok(())
-    }
-
-    /// The one system call of a turn: gives the kernel what is staged, takes what it has. With `wait` it sleeps until
-    /// something happens or the time is over.
-    ///
-    /// # Errors
-    /// The kernel takes nothing, for a reason that does not go away by itself. That is logged, once; nothing is lost, and the next call tries again.
-    pub(crate) fn enter_turn(&mut self, wait: Option<Option<Duration>>) -> Result<(), UringError> {
-        let entered = self.try_turn(wait);
-        if let Err(error) = &entered {
-            if !core::mem::replace(&mut self.complained, true) {
-                tracing::error!(%error, "operations cannot be given to the kernel; said only once");
-            }
-        }
-        entered
-    }
-
-    fn try_turn(&mut self, wait: Option<Option<Duration>>) -> Result<(), UringError> {
-        self.enable().map_err(|source| UringError::Enter { source })?;
-        self.fill()?;
-        match wait {
-            None => self.enter(0, None),
-            Some(timeout) => {
-                self.counters.sleeps += 1;
-                self.enter(1, timeout)
-            }
-        }
-    }
-
-    fn enter(&mut self, want: usize, timeout: Option<Duration>) -> Result<(), UringError> {
-        self.counters.enters += 1;
-        let result = match timeout {
-            Some(timeout) => {
-                let timespec = types::Timespec::from(timeout);
-                self.ring.submitter().submit_with_args(want, &types::SubmitArgs::new().timespec(&timespec))
-            }
-            None => {
-                let submit = self.ring.submission().len();
-                #[allow(clippy::cast_possible_truncation, reason = "the queue has at most 32768 entries, and `want` is 0 or 1")]
-                let (submit, want) = (submit as u32, want as u32);
-                // SAFETY: no argument is passed; the flag only asks for completions.
-                unsafe { self.ring.submitter().enter::<libc::sigset_t>(submit, want, 1, None) }
-            }
-        };
-        #[allow(clippy::cast_possible_truncation, reason = "the queue has at most 32768 entries")]
-        let left = self.ring.submission().len() as u32;
-        self.pushed = left;
-        self.collect();
-        // Nothing of the queue is lost by an error: its length tells what is left, and the next turn tries again. Some are in the nature of
-        // the thing: a signal, the time is over, completions must be taken first, no memory just now.
-        let expected = [libc::EINTR, libc::ETIME, libc::EBUSY, libc::EAGAIN, libc::ENOMEM];
-        match result {
-            Err(source) if !source.raw_os_error().is_some_and(|number| expected.contains(&number)) => {
-                Err(UringError::Enter { source })
-            }
-            _ => Ok(()),
-        }
-    }
-
-    fn collect(&mut self) {
-        for entry in self.ring.completion() {
-            self.reaped.push_back((entry.user_data(), entry.result(), entry.flags()));
-        }
-    }
-
     /// Takes the next thing that came out of the kernel.
     #[inline]
     pub(crate) fn reap(&mut self) -> Option<Reaped> {
-        let (data, result, flags) = self.reaped.pop_front()?;
+        let (data, result, flags) = self.reaped.pop()?;
         #[allow(clippy::cast_possible_truncation, reason = "the token's fields are what is asked for")]
         let (kind, generation, index) = (data >> 56, (data >> 32) as u32 & 0xFF_FFFF, data as u32);
         Some(match kind {
@@ -396,7 +266,7 @@ impl Engine for UringEngine {
         entry.in_flight = true;
         entry.aside = false;
         self.flying += 1;
-        self.staged.push_back(slot.0);
+        self.staged.push(slot.0);
     }
 
     fn submit_aside(&mut self, slot: SlotId, operation: Operation) {
@@ -412,7 +282,7 @@ impl Engine for UringEngine {
         if !entry.given {
             // A cancel would go to the kernel before the operation and find nothing. It ends here, as if the kernel had said so.
             entry.withdrawn = true;
-            self.reaped.push_back((token(KIND_OPERATION, entry.generation, slot.0.into()), -libc::ECANCELED, 0));
+            self.reaped.push((token(KIND_OPERATION, entry.generation, slot.0.into()), -libc::ECANCELED, 0));
         } else if !entry.cancel_asked {
             entry.cancel_asked = true;
             self.cancels.push_back((slot.0, entry.generation));

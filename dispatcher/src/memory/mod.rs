@@ -129,18 +129,15 @@ impl Memory {
         self.main.doublewords(address)
     }
 
-    /// The doubleword at this address, as it lies there, read once: what a CCW takes. None if it is not wholly inside the guest's memory, or not at a
-    /// doubleword boundary.
+    /// The doubleword at this address, as it lies there, read once: what a CCW takes. None if it is not in the main region, or not at a doubleword boundary: then
+    /// [`any_doubleword`](Self::any_doubleword) knows.
     #[inline(always)]
     pub(crate) fn doubleword(&self, address: u64) -> Option<u64> {
-        match self.main.doubleword(address) {
-            Some(word) => Some(word),
-            None => self.any_doubleword(address),
-        }
+        self.main.doubleword(address)
     }
 
-    #[cold]
-    fn any_doubleword(&self, address: u64) -> Option<u64> {
+    /// The same anywhere. None if it is not wholly inside the guest's memory, or not at a doubleword boundary.
+    pub(crate) fn any_doubleword(&self, address: u64) -> Option<u64> {
         let bytes = if address % 8 == 0 { self.fetch(address).ok() } else { None };
         bytes.map(u64::from_ne_bytes)
     }

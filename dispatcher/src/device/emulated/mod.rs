@@ -488,3 +488,6 @@ fn walk(
     }
     Ok(walked)
 }
+
+#[cfg(test)]
+mod tests;

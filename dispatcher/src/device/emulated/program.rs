@@ -92,6 +92,18 @@ impl Program {
         }
     }
 
+    /// A program of this CCW, which has control, at 1000.
+    #[cfg(test)]
+    pub fn at(ccw: Ccw, format: CcwFormat) -> Self {
+        let ccw = match format {
+            CcwFormat::Zero => Ccw::from_format0(&ccw.to_format0()),
+            CcwFormat::One => ccw,
+        };
+        let mut program = Self::new(&Orb::new(7, 0x1000).with_format(format), 9);
+        program.give_control(CcwWord::of(ccw), 0x1000, false);
+        program
+    }
+
     /// The CCW address to report: the CCW in control + 8.
     #[inline]
     pub fn reported(&self) -> u32 {
@@ -158,7 +170,11 @@ impl Program {
     #[inline(always)]
     fn take_plain(&mut self, memory: &Memory, data_chained: bool) -> Result<bool, ProgramCheck> {
         let at = self.next;
-        let ccw = self.fetch_ccw(memory, at, at)?;
+        self.check_address(at, at)?;
+        let Some(doubleword) = memory.doubleword(u64::from(at)) else {
+            return self.fetch_elsewhere(memory);
+        };
+        let ccw = CcwWord::fetched(self.format, doubleword);
         if ccw.is_plain() {
             self.give_control(ccw, at, data_chained);
             return Ok(true);
@@ -167,20 +183,23 @@ impl Program {
         Ok(false)
     }
 
-    /// Fetches the CCW at an address; one that is wrong is reported as that of `named_by`.
+    #[cold]
+    fn fetch_elsewhere(&mut self, memory: &Memory) -> Result<bool, ProgramCheck> {
+        let wrong = ProgramCheck { at: self.next };
+        let doubleword = memory.any_doubleword(u64::from(self.next)).ok_or(wrong)?;
+        self.fetched = CcwWord::fetched(self.format, doubleword);
+        Ok(false)
+    }
+
+    /// Sees to it that another CCW may be fetched, and from this address if it is one of a doubleword in the memory; if not, that is reported as an error of `named_by`.
     #[inline(always)]
-    fn fetch_ccw(&mut self, memory: &Memory, at: u32, named_by: u32) -> Result<CcwWord, ProgramCheck> {
-        let wrong = Err(ProgramCheck { at: named_by });
-        let at = u64::from(at);
+    fn check_address(&mut self, at: u32, named_by: u32) -> Result<(), ProgramCheck> {
         // Eight bytes that begin below the limit and at a doubleword end there, too.
-        if at >= self.area.limit() || self.patience == 0 {
-            return wrong;
+        if u64::from(at) >= self.area.limit() || self.patience == 0 {
+            return Err(ProgramCheck { at: named_by });
         }
         self.patience -= 1;
-        match memory.doubleword(at) {
-            Some(doubleword) => Ok(CcwWord::fetched(self.format, doubleword)),
-            None => wrong,
-        }
+        Ok(())
     }
 
     /// Gives control to a CCW that nothing is wrong with.
@@ -213,7 +232,9 @@ impl Program {
             return Err(ProgramCheck { at });
         }
         // An address that is wrong is reported as the TIC's, which gave it.
-        let ccw = self.fetch_ccw(memory, tic.address, at)?.ccw();
+        self.check_address(tic.address, at)?;
+        let doubleword = memory.any_doubleword(u64::from(tic.address)).ok_or(ProgramCheck { at })?;
+        let ccw = CcwWord::fetched(self.format, doubleword).ccw();
         if ccw.is_tic(self.format) {
             return Err(ProgramCheck { at: tic.address });
         }

@@ -97,7 +97,8 @@ impl FbaUnit {
             Some(command::READ_IPL) => access == Access::Read,
             _ => false,
         };
-        self.chain.located.take().filter(|located| prepared && located.access == access)
+        let located = self.chain.located.take()?;
+        (prepared && located.access == access).then_some(located)
     }
 
     #[inline(always)]

@@ -52,7 +52,7 @@ impl Rig {
 
     /// A completion for the slot's operation of this generation, as if the kernel gave it now.
     fn completion(&mut self, slot: SlotId, generation: u32) -> Reaped {
-        self.engine.reaped.push_back((token(KIND_OPERATION, generation, slot.0.into()), 64, 0));
+        self.engine.reaped.push((token(KIND_OPERATION, generation, slot.0.into()), 64, 0));
         self.reap().unwrap()
     }
 

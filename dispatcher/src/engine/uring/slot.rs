@@ -37,41 +37,60 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// The entry of an operation that waits to be given to the kernel, which is thereby given; none if none waits. `index` is the slot's own.
-    pub(super) fn give(&mut self, index: u16) -> Option<Entry> {
-        if !self.in_flight || self.given || self.withdrawn {
-            return None;
+    /// Whether an operation waits to be given to the kernel.
+    #[inline(always)]
+    pub(super) fn waits(&self) -> bool {
+        self.in_flight && !self.given && !self.withdrawn
+    }
+
+    /// The entry of the operation. `index` is the slot's own.
+    #[inline(always)]
+    pub(super) fn entry(&self, index: u16) -> Entry {
+        let token = token(KIND_OPERATION, self.generation, index.into());
+        // Most operations have one piece of memory, and for that the kernel needs to fetch no list (measured with 4 KiB reads: ×1.04 to ×1.07).
+        if let (Some(Operation::Read { file, offset }), false) = (&self.operation, self.aside) {
+            if let Some((address, length)) = self.one() {
+                return opcode::Read::new(types::Fd(*file), address, length).offset(*offset).build().user_data(token);
+            }
         }
-        self.given = true;
+        self.any_entry(token)
+    }
+
+    /// The piece of memory, if there is only one.
+    #[inline(always)]
+    fn one(&self) -> Option<(*mut u8, u32)> {
+        let one = self.segments.only()?;
+        u32::try_from(one.iov_len).ok().map(|length| (one.iov_base.cast(), length))
+    }
+
+    #[inline(never)]
+    fn any_entry(&self, token: u64) -> Entry {
         let vectors = self.segments.vectors();
         #[allow(clippy::cast_possible_truncation, reason = "a list of segments has at most 128 entries")]
         let count = vectors.len() as u32;
         let flags = |durable| if durable { libc::RWF_DSYNC } else { 0 };
-        // Most operations have one piece of memory, and for that the kernel needs to fetch no list (measured with 4 KiB reads: ×1.04 to ×1.07).
-        let one = match vectors {
-            [one] => u32::try_from(one.iov_len).ok().map(|length| (one.iov_base.cast(), length)),
-            _ => None,
-        };
-        let entry = match (self.operation?, one) {
-            (Operation::Read { file, offset }, Some((address, length))) => {
+        let entry = match (self.operation, self.one()) {
+            (Some(Operation::Read { file, offset }), Some((address, length))) => {
                 opcode::Read::new(types::Fd(file), address, length).offset(offset).build()
             }
-            (Operation::Read { file, offset }, None) => {
+            (Some(Operation::Read { file, offset }), None) => {
                 opcode::Readv::new(types::Fd(file), vectors.as_ptr(), count).offset(offset).build()
             }
-            (Operation::Write { file, offset, durable }, Some((address, length))) => {
+            (Some(Operation::Write { file, offset, durable }), Some((address, length))) => {
                 opcode::Write::new(types::Fd(file), address, length).offset(offset).rw_flags(flags(durable)).build()
             }
-            (Operation::Write { file, offset, durable }, None) => {
+            (Some(Operation::Write { file, offset, durable }), None) => {
                 opcode::Writev::new(types::Fd(file), vectors.as_ptr(), count).offset(offset).rw_flags(flags(durable)).build()
             }
-            (Operation::Zero { file, offset, length }, _) => opcode::Fallocate::new(types::Fd(file), length)
+            (Some(Operation::Zero { file, offset, length }), _) => opcode::Fallocate::new(types::Fd(file), length)
                 .offset(offset)
                 .mode(libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE)
                 .build(),
-            (Operation::Sync { file }, _) => opcode::Fsync::new(types::Fd(file)).flags(types::FsyncFlags::DATASYNC).build(),
+            (Some(Operation::Sync { file }), _) => opcode::Fsync::new(types::Fd(file)).flags(types::FsyncFlags::DATASYNC).build(),
+            // One that waits has an operation.
+            (None, _) => opcode::Nop::new().build(),
         };
         let flags = if self.aside { squeue::Flags::ASYNC } else { squeue::Flags::empty() };
-        Some(entry.flags(flags).user_data(token(KIND_OPERATION, self.generation, index.into())))
+        entry.flags(flags).user_data(token)
     }
 }

@@ -37,7 +37,7 @@ fn a_durable_write_asks_the_kernel_for_stable_storage_and_nothing_else_does() {
             // Built and looked at only: it is not given to the kernel.
             let entry = &mut engine.slots[slot.index()];
             (entry.operation, entry.in_flight, entry.given) = (Some(operation), true, false);
-            let entry = engine.slots[slot.index()].give(slot.0).unwrap();
+            let entry = engine.slots[slot.index()].entry(slot.0);
             assert_eq!(rw_flags(&entry), expected, "{operation:?} in {pieces} pieces");
             engine.slots[slot.index()].in_flight = false;
         }
@@ -65,7 +65,7 @@ fn a_cancel_that_did_not_help_can_be_asked_for_again() {
     engine.slots[0].cancel_asked = true;
     engine.cancel(slot);
     assert!(engine.cancels.is_empty(), "one at a time");
-    engine.reaped.push_back((token(KIND_CANCEL, engine.slots[0].generation, 0), -libc::EALREADY, 0));
+    engine.reaped.push((token(KIND_CANCEL, engine.slots[0].generation, 0), -libc::EALREADY, 0));
     assert_eq!(engine.reap(), Some(Reaped::Nothing));
     engine.cancel(slot);
     engine.enter_turn(None).unwrap();
