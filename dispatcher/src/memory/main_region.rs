@@ -55,13 +55,17 @@ impl MainRegion {
     /// `N` bytes from a doubleword boundary on, each doubleword read once; none if they are not all inside, or do not begin at one, or are no doublewords.
     #[inline(always)]
     pub(super) fn doublewords<const N: usize>(&self, address: u64) -> Option<[u8; N]> {
-        let from = self.find(address, N)?.cast::<u64>();
-        if !from.is_aligned() || N % 8 != 0 {
+        let offset = address.wrapping_sub(self.first);
+        // Doublewords: the last of them is inside if its offset is less than the length, the first is where it begins.
+        let behind = self.length.saturating_sub((N as u64).saturating_sub(8));
+        if offset >= behind || offset % 8 != 0 || N % 8 != 0 {
             return None;
         }
+        // SAFETY: the offset is less than the length of the mapping that `base` begins.
+        let from = unsafe { self.base.add(usize::try_from(offset).ok()?) }.cast::<u64>();
         let mut copy = [0; N];
         for (index, eight) in copy.chunks_exact_mut(8).enumerate() {
-            // SAFETY: aligned, and `find` found as many doublewords in the mapping as `copy` has.
+            // SAFETY: aligned as `base` and the offset are, and as many doublewords are in the mapping as `copy` has.
             eight.copy_from_slice(&unsafe { from.add(index).read_volatile() }.to_ne_bytes());
         }
         Some(copy)

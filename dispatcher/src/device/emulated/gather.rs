@@ -14,6 +14,7 @@ const MOST_RANGES: usize = 1024;
 
 impl Moving {
     /// Gathers the next piece.
+    #[inline(always)]
     pub fn gather(&mut self, program: &mut Program, memory: &Memory, landing: &mut Landing, grain: u32, segments: &mut Segments) {
         // Whole blocks, at least one, so that a piece does not end inside a block.
         let block = self.transfer.block;
@@ -87,17 +88,26 @@ impl Moving {
         }
     }
 
-    /// Sees to it that a write does not leave a block half written.
+    /// Notes how far the program's data reaches, and sees to the end of a write.
+    #[inline(always)]
     fn finish_piece(&mut self, segments: &mut Segments) {
-        let end = self.done + segments.bytes() as u64;
-        self.short |= self.exhausted && end < self.transfer.length;
-        if self.transfer.direction == Direction::Read {
-            return;
+        if self.exhausted {
+            let end = self.done + segments.bytes() as u64;
+            self.short |= end < self.transfer.length;
         }
+        if self.transfer.direction == Direction::Write && (self.exhausted || self.trouble.is_some()) {
+            self.finish_write_piece(segments);
+        }
+    }
+
+    /// Sees to it that a write does not leave a block half written.
+    #[inline(never)]
+    fn finish_write_piece(&mut self, segments: &mut Segments) {
+        let end = self.done + segments.bytes() as u64;
         if self.trouble.is_some() {
             let whole = (end - u64::from(self.in_block(end))).saturating_sub(self.done);
             segments.truncate(usize::try_from(whole).unwrap_or(usize::MAX));
-        } else if self.exhausted {
+        } else {
             // What does not fit any more is written by itself, next time.
             let rest = u64::from(self.missing_in_block(end)).min(self.transfer.length.saturating_sub(end));
             scratch::zeros(usize::try_from(rest).unwrap_or(0), segments);

@@ -21,8 +21,10 @@
 
 mod area;
 mod control_unit;
+mod exchange;
 mod gather;
 mod landing;
+mod limits;
 mod moving;
 mod program;
 mod scratch;
@@ -31,54 +33,14 @@ mod word;
 pub use control_unit::{
     Action, ControlUnit, Direction, Fault, Transfer, UnitBytes, ENDED_WELL, ENDED_WITH_CHECK, MOST_UNIT_BYTES,
 };
+pub use limits::Limits;
 
 use super::{Backing, Capabilities, DeviceContext, DeviceEvent, Sense, Status, SubchannelDevice};
 use crate::engine::OperationResult;
-use crate::memory::Memory;
-use area::Range;
 use fctl_ringabi::arch::{DeviceStatus, Orb, OrbControl, SubchannelStatus};
 use landing::Landing;
 use moving::Moving;
 use program::{Fetched, Program, ProgramCheck};
-
-/// How much of one program is done at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Limits {
-    /// The most bytes of one operation: what a halt may have to wait for.
-    pub stop_grain: u32,
-    /// The most command-chained CCWs in one call.
-    pub ccws_per_call: u32,
-    /// The most CCWs, TICs among them, without any data moved; one more is a program check. It ends loops that would never end.
-    pub ccws_without_data: u32,
-}
-
-impl Limits {
-    /// With another [`stop_grain`](Self::stop_grain).
-    #[must_use]
-    pub const fn with_stop_grain(self, stop_grain: u32) -> Self {
-        Self { stop_grain, ..self }
-    }
-
-    /// With another [`ccws_per_call`](Self::ccws_per_call).
-    #[must_use]
-    pub const fn with_ccws_per_call(self, ccws_per_call: u32) -> Self {
-        Self { ccws_per_call, ..self }
-    }
-
-    /// With another [`ccws_without_data`](Self::ccws_without_data).
-    #[must_use]
-    pub const fn with_ccws_without_data(self, ccws_without_data: u32) -> Self {
-        Self { ccws_without_data, ..self }
-    }
-}
-
-impl Default for Limits {
-    /// 256 KiB, 64 and 1024.
-    fn default() -> Self {
-        Self { stop_grain: 256 << 10, ccws_per_call: 64, ccws_without_data: 1024 }
-    }
-}
 
 /// Where a start stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -236,47 +198,6 @@ impl<U: ControlUnit> Emulated<U> {
     fn accepted(&mut self) {
         if self.initial == InitialStatus::Awaited {
             self.initial = InitialStatus::Accepted(self.program.reported());
-        }
-    }
-
-    #[inline(never)]
-    fn send(&mut self, cx: &mut DeviceContext<'_>, length: usize) -> Phase {
-        let bytes = self.bytes.get(..length).unwrap_or(&self.bytes);
-        let sent = walk(&mut self.program, cx.memory, bytes.len(), |range, from| {
-            let part = bytes.get(from..from + range.length as usize).unwrap_or_default();
-            range.address.is_none_or(|address| cx.memory.store(address, part).is_ok())
-        });
-        match sent {
-            Ok(sent) => self.complete(cx, ENDED_WELL, sent < bytes.len()),
-            Err(check) => self.program_check(cx, check, ENDED_WELL),
-        }
-    }
-
-    /// [`receive`](Self::receive) where the CCW itself has the address of all that the unit takes, and that is one piece of memory. None where it is not so: nothing is
-    /// done then.
-    #[inline(always)]
-    fn receive_whole<const N: usize>(&mut self, cx: &mut DeviceContext<'_>, command: u8) -> Option<Phase> {
-        let bytes = cx.memory.doublewords::<N>(self.program.area.next(N as u32)?)?;
-        self.program.area.consume(N as u32);
-        self.program.moved();
-        let status = self.unit.received(command, &bytes);
-        Some(self.complete(cx, status, false))
-    }
-
-    #[inline(never)]
-    fn receive(&mut self, cx: &mut DeviceContext<'_>, command: u8, length: usize) -> Phase {
-        let length = length.min(MOST_UNIT_BYTES);
-        let bytes = &mut self.bytes;
-        let received = walk(&mut self.program, cx.memory, length, |range, from| {
-            let part = bytes.get_mut(from..from + range.length as usize).unwrap_or_default();
-            range.address.is_none_or(|address| cx.memory.fetch_into(address, part).is_ok())
-        });
-        match received {
-            Ok(received) => {
-                let status = self.unit.received(command, self.bytes.get(..received).unwrap_or_default());
-                self.complete(cx, status, received < length)
-            }
-            Err(check) => self.program_check(cx, check, ENDED_WELL),
         }
     }
 
@@ -458,35 +379,6 @@ impl<U: ControlUnit> SubchannelDevice for Emulated<U> {
     fn take_sense(&mut self) -> Option<Sense> {
         self.unit.take_sense()
     }
-}
-
-/// Walks `length` bytes of the storage areas of a command, through data chaining, as far as the CCWs reach. `visit` gets each range and
-/// how many bytes came before it; false from it means that the range is not in the guest's memory.
-fn walk(
-    program: &mut Program,
-    memory: &Memory,
-    length: usize,
-    mut visit: impl FnMut(Range, usize) -> bool,
-) -> Result<usize, ProgramCheck> {
-    let mut walked = 0;
-    while walked < length {
-        if program.area.left() == 0 {
-            if !program.ccw.chains_data() {
-                break;
-            }
-            program.chain_data(memory)?;
-        }
-        let bad = ProgramCheck { at: program.at };
-        let most = u32::try_from(length - walked).unwrap_or(u32::MAX);
-        let range = program.area.range(memory, most).map_err(|_| bad)?;
-        if !visit(range, walked) {
-            return Err(bad);
-        }
-        program.area.consume(range.length);
-        program.moved();
-        walked += range.length as usize;
-    }
-    Ok(walked)
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 use super::*;
 use crate::device::Events;
 use crate::engine::{Engine, Operation, Segments, SlotId};
-use crate::memory::{DirtyLog, FileRange};
+use crate::memory::{DirtyLog, FileRange, Memory};
 use crate::region::sealed_memory_file;
 use crate::volume::Volume;
 use fctl_ringabi::arch::{Ccw, CcwFlags, CcwFormat};
@@ -83,7 +83,8 @@ const FLAGS: [u8; 10] = [0x00, 0x40, 0x60, 0x20, 0x80, 0xE0, 0x10, 0x44, 0x48, 0
 /// Calls a device with this memory, and gives its events with what it says.
 fn call<T>(memory: &Memory, call: impl FnOnce(&mut DeviceContext<'_>) -> T) -> (T, Vec<DeviceEvent>) {
     let (mut events, mut engine, mut timer) = (Events::default(), NoEngine, None);
-    let told = call(&mut DeviceContext { now: 0, memory, events: &mut events, engine: &mut engine, slot: None, timer: &mut timer });
+    let told =
+        call(&mut DeviceContext { now: 0, memory, events: &mut events, engine: &mut engine, slot: None, timer: &mut timer });
     (told, std::iter::from_fn(|| events.pop()).collect())
 }
 
@@ -146,7 +147,10 @@ fn a_piece_is_gathered_the_short_way_as_the_general_one() {
                 if same_place {
                     assert_eq!(short.0, general.0, "{chain:?}");
                 }
-                assert_eq!((short.1, short.2, short.3, short.4, &short.5), (general.1, general.2, general.3, general.4, &general.5));
+                assert_eq!(
+                    (short.1, short.2, short.3, short.4, &short.5),
+                    (general.1, general.2, general.3, general.4, &general.5)
+                );
                 gathered += short.1;
             }
         }

@@ -58,17 +58,23 @@ impl Extent {
         if operation & 0xE0 != 0 || block.checked_add(u32::from(extra)).is_none_or(|last| last > self.last) {
             return Err(Rejected);
         }
-        let access = match operation & 0x0F {
-            // 5 is write and verify; what is on stable storage needs no second look.
-            1 | 5 if self.write_control != Self::NO_WRITE => Access::Write,
-            4 if self.write_control != Self::NO_WRITE && self.write_control != Self::NO_FORMAT => Access::Format,
-            // The data is there `replication` / `count` times; the first copy is as good as any.
-            2 if replication != 0 && u16::from(replication) % count == 0 => Access::Read,
-            6 => Access::Read,
-            _ => return Err(Rejected),
-        };
+        // Nearly all locate for this one.
+        let access = if operation & 0x0F == 6 { Access::Read } else { self.access(operation & 0x0F, replication, count)? };
         // The extent is inside the volume, so this cannot overflow.
         Ok(Located { access, block: self.start.checked_add(relative).ok_or(Rejected)?, count })
+    }
+
+    /// What an operation other than read data wants to do, if it may.
+    #[inline(never)]
+    fn access(&self, operation: u8, replication: u8, count: u16) -> Result<Access, Rejected> {
+        match operation {
+            // 5 is write and verify; what is on stable storage needs no second look.
+            1 | 5 if self.write_control != Self::NO_WRITE => Ok(Access::Write),
+            4 if self.write_control != Self::NO_WRITE && self.write_control != Self::NO_FORMAT => Ok(Access::Format),
+            // The data is there `replication` / `count` times; the first copy is as good as any.
+            2 if replication != 0 && u16::from(replication) % count == 0 => Ok(Access::Read),
+            _ => Err(Rejected),
+        }
     }
 }
 

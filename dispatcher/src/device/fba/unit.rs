@@ -89,35 +89,29 @@ impl FbaUnit {
         send(bytes, sense.bytes())
     }
 
-    /// READ and WRITE: the blocks that LOCATE, which must have come just before, has prepared for them.
-    #[inline]
-    fn located(&mut self, previous: Option<u8>, access: Access) -> Option<Located> {
-        let prepared = match previous {
-            Some(command::LOCATE) => true,
-            Some(command::READ_IPL) => access == Access::Read,
-            _ => false,
-        };
-        let located = self.chain.located.take()?;
-        (prepared && located.access == access).then_some(located)
-    }
-
+    /// READ: the blocks that LOCATE, or READ IPL, which must have come just before, has prepared for it.
     #[inline(always)]
     fn read(&mut self, previous: Option<u8>) -> Action {
-        match self.located(previous, Access::Read) {
-            Some(located) => Action::Move(transfer(Direction::Read, located.block, located.count)),
-            None => self.reject(),
+        match (self.chain.located.take(), previous) {
+            (Some(Located { access: Access::Read, block, count }), Some(command::LOCATE | command::READ_IPL)) => {
+                Action::Move(transfer(Direction::Read, block, count))
+            }
+            _ => self.reject(),
         }
     }
 
+    /// WRITE: the blocks that LOCATE, which must have come just before, has prepared for it.
     #[inline(always)]
     fn write(&mut self, previous: Option<u8>) -> Action {
-        match self.located(previous, Access::Write) {
-            Some(_) if self.volume.options().read_only => {
-                self.sense(COMMAND_REJECT, WRITE_INHIBITED);
-                Action::Check
+        match (self.chain.located.take(), previous) {
+            (Some(Located { access: Access::Write, block, count }), Some(command::LOCATE)) => {
+                if self.volume.options().read_only {
+                    self.sense(COMMAND_REJECT, WRITE_INHIBITED);
+                    return Action::Check;
+                }
+                Action::Move(transfer(Direction::Write, block, count))
             }
-            Some(located) => Action::Move(transfer(Direction::Write, located.block, located.count)),
-            None => self.reject(),
+            _ => self.reject(),
         }
     }
 
