@@ -116,7 +116,8 @@ impl Moving {
 }
 
 /// Adds what is left in the CCW's area, or as much of it as is wanted, if that is as it is nearly always: its address is in the CCW, it is one piece of memory, the kernel
-/// moves it straight there, and there is room. Gives how many bytes; none, and nothing is done, if it is not so.
+/// moves it straight there, and there is room. Gives how many bytes; none, and nothing is done, if it is not so. (The general way takes about 110 instructions more for each
+/// CCW.)
 #[inline(always)]
 fn add(program: &mut Program, memory: &Memory, landing: &Landing, most: u32, segments: &mut Segments) -> Option<u32> {
     let length = most.min(program.area.left());

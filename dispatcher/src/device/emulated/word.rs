@@ -3,8 +3,8 @@
 
 use fctl_ringabi::arch::{Ccw, CcwFlags, CcwFormat};
 
-/// A CCW in one register, laid out as format 1 has it: command, flags, count, address. (As a [`Ccw`] it took four, and was put together again at each branch: 60
-/// instructions for each CCW that chains data.)
+/// A CCW in one register, laid out as format 1 has it: command, flags, count, address. (A [`Ccw`] takes four, and was put together and taken apart on its way: measured as
+/// 13 instructions for the CCW of a command, 19 for a data-chained one.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct CcwWord(u64);
 
@@ -42,7 +42,7 @@ impl CcwWord {
     }
 
     /// Whether nothing can be wrong with the CCW, however the program has come to it: its command is one (and no TIC), there are bytes, and of the flags only those are
-    /// on that say what comes after it. So are nearly all; the others are judged one by one.
+    /// on that say what comes after it. So are nearly all; the others are judged one by one, which takes about 105 instructions more for each.
     #[inline(always)]
     pub fn is_plain(self) -> bool {
         self.0 & Self::COMMAND != 0 && self.0 & Self::SPECIAL == 0 && self.0 & Self::COUNT != 0

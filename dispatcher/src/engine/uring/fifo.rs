@@ -2,7 +2,7 @@
 //! A queue that is filled and emptied by turns.
 
 /// First in, first out. What comes in goes behind the rest, and all room is there again when it is empty, as it is once in a turn. So it needs no look at where a ring
-/// ends, which a `VecDeque` takes each time (measured with 4 KiB reads: 21 instructions of 1,830 for each).
+/// ends, which a `VecDeque` takes each time (measured with 4 KiB reads: 19 instructions for each).
 #[derive(Debug)]
 pub(super) struct Fifo<T> {
     items: Vec<T>,
