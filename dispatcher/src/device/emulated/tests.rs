@@ -69,9 +69,23 @@ fn memory() -> Memory {
     memory
 }
 
+/// Memory for a program, and a larger piece around the address where data must end in one of the formats.
+fn memory_around(limit: u64) -> Memory {
+    let file = sealed_memory_file("fctl-test", 0x6000).unwrap();
+    let ranges = [
+        FileRange { address: 0, offset: 0, length: 0x2000 },
+        FileRange { address: limit - 0x2000, offset: 0x2000, length: 0x4000 },
+    ];
+    Memory::from_file(&file, &ranges).unwrap()
+}
+
+fn memories() -> [Memory; 3] {
+    [memory(), memory_around(1 << 24), memory_around(1 << 31)]
+}
+
 /// Addresses at which something changes, and those around them.
 fn addresses() -> impl Iterator<Item = u32> {
-    [0x100, 0x3000, 0x4000, 0x5000, 0x6000, 1 << 24, 0x7FFF_FFF0].into_iter().flat_map(|edge: u32| edge - 20..edge + 20)
+    [0x100, 0x3000, 0x4000, 0x5000, 0x6000, 1 << 24, 0x7FFF_FFEC].into_iter().flat_map(|edge: u32| edge - 20..edge + 20)
 }
 
 fn ccw(flags: u8, count: u16, address: u32) -> Ccw {
@@ -105,13 +119,12 @@ fn parameters_come_the_short_way_as_they_come_the_general_one() {
         assert_eq!((short.program, short.unit.got), (general.program, general.unit.got), "{program:?}");
         true
     }
-    let memory = memory();
     let mut short = 0;
-    for format in [CcwFormat::Zero, CcwFormat::One] {
+    for (memory, format) in memories().iter().flat_map(|memory| [(memory, CcwFormat::Zero), (memory, CcwFormat::One)]) {
         for (flags, address) in FLAGS.into_iter().flat_map(|flags| addresses().map(move |address| (flags, address))) {
             for count in [1, 7, 8, 9, 15, 16, 17, 4096] {
                 let program = Program::at(ccw(flags, count, address), format);
-                short += u32::from(compare::<8>(&memory, program)) + u32::from(compare::<16>(&memory, program));
+                short += u32::from(compare::<8>(memory, program)) + u32::from(compare::<16>(memory, program));
             }
         }
     }
@@ -121,37 +134,38 @@ fn parameters_come_the_short_way_as_they_come_the_general_one() {
 /// The pieces of a program of three data-chained CCWs: with a log that is told, each range goes the general way, and the segments are the same.
 #[test]
 fn a_piece_is_gathered_the_short_way_as_the_general_one() {
-    let direct = memory();
-    let logged = direct.clone().with_dirty_log(Arc::new(NoLog));
     let mut gathered = 0;
-    for (flags, address) in FLAGS.into_iter().flat_map(|flags| addresses().map(move |address| (flags, address))) {
-        for (count, length) in [(512, 1024), (1, 512), (1024, 512), (300, 1024), (512, 4096)] {
-            let chain = [ccw(flags, 512, address), ccw(0, count, address.wrapping_add(512) & 0x7FFF_FFFF)];
-            for (index, ccw) in chain.iter().enumerate() {
-                direct.store(0x1008 + 8 * index as u64, &ccw.to_format1()).unwrap();
-            }
-            for direction in [Direction::Read, Direction::Write] {
-                let gather = |memory: &Memory| {
-                    let mut program = Program::at(ccw(0x80, 512, 0x200), CcwFormat::One);
-                    let transfer = Transfer { direction, offset: 0, length, block: 512, chains_data: true };
-                    let mut moving = Moving::begin(transfer, program.place());
-                    let mut segments = Segments::default();
-                    moving.gather(&mut program, memory, &mut Landing::new(), 2048, &mut segments);
-                    let vectors: Vec<_> = segments.vectors().iter().map(|vector| (vector.iov_base, vector.iov_len)).collect();
-                    (vectors, segments.bytes(), program, moving.exhausted, moving.short, format!("{:?}", moving.trouble))
-                };
-                let short = gather(&direct);
-                // What is skipped goes to a page of the device, of which each has its own.
-                let same_place = flags & 0x10 == 0;
-                let general = gather(&logged);
-                if same_place {
-                    assert_eq!(short.0, general.0, "{chain:?}");
+    for direct in memories() {
+        let logged = direct.clone().with_dirty_log(Arc::new(NoLog));
+        for (flags, address) in FLAGS.into_iter().flat_map(|flags| addresses().map(move |address| (flags, address))) {
+            for (count, length) in [(512, 1024), (1, 512), (1024, 512), (300, 1024), (512, 4096)] {
+                let chain = [ccw(flags, 512, address), ccw(0, count, address.wrapping_add(512) & 0x7FFF_FFFF)];
+                for (index, ccw) in chain.iter().enumerate() {
+                    direct.store(0x1008 + 8 * index as u64, &ccw.to_format1()).unwrap();
                 }
-                assert_eq!(
-                    (short.1, short.2, short.3, short.4, &short.5),
-                    (general.1, general.2, general.3, general.4, &general.5)
-                );
-                gathered += short.1;
+                for direction in [Direction::Read, Direction::Write] {
+                    let gather = |memory: &Memory| {
+                        let mut program = Program::at(ccw(0x80, 512, 0x200), CcwFormat::One);
+                        let transfer = Transfer { direction, offset: 0, length, block: 512, chains_data: true };
+                        let mut moving = Moving::begin(transfer, program.place());
+                        let mut segments = Segments::default();
+                        moving.gather(&mut program, memory, &mut Landing::new(), 2048, &mut segments);
+                        let vectors: Vec<_> = segments.vectors().iter().map(|vector| (vector.iov_base, vector.iov_len)).collect();
+                        (vectors, segments.bytes(), program, moving.exhausted, moving.short, format!("{:?}", moving.trouble))
+                    };
+                    let short = gather(&direct);
+                    // What is skipped goes to a page of the device, of which each has its own.
+                    let same_place = flags & 0x10 == 0;
+                    let general = gather(&logged);
+                    if same_place {
+                        assert_eq!(short.0, general.0, "{chain:?}");
+                    }
+                    assert_eq!(
+                        (short.1, short.2, short.3, short.4, &short.5),
+                        (general.1, general.2, general.3, general.4, &general.5)
+                    );
+                    gathered += short.1;
+                }
             }
         }
     }
