@@ -291,6 +291,10 @@ impl PlainStart {
     /// Code, flags and reserved bytes, without the flags that a plain start may have.
     const HEAD: u32 = !((DescriptorFlags::ACCEPTED.bits() as u32 | DescriptorFlags::NO_NOTIFICATION.bits() as u32) << 8);
 
+    /// What the first word of a plain start without *accepted* is, in the bits of the mask that follows.
+    pub(crate) const FIRST: u64 = (Operation::Start as u64) << 32;
+    pub(crate) const FIRST_MASK: u64 = (Self::HEAD as u64 | (DescriptorFlags::ACCEPTED.bits() as u64) << 8) << 32;
+
     /// The plain start in a slot, if that is what stands there. By words: taking the descriptor apart first and putting the tests to its fields took three
     /// times the instructions.
     #[inline(always)]

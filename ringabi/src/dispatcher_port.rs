@@ -3,14 +3,43 @@
 
 use crate::completion::{Completion, Extension};
 use crate::consumer::Consumer;
-use crate::descriptor::{Descriptor, DescriptorWords};
+use crate::descriptor::{Descriptor, DescriptorWords, PlainStart};
 use crate::header::{word, Header, HeaderError};
-use crate::lane::Lane;
+use crate::lane::{Cursor, Lane};
 use crate::memory::WordMemory;
 use crate::producer::Producer;
 use crate::violation::Violation;
 use crate::wake::{Sleeper, Waker};
 use core::sync::atomic::Ordering;
+
+/// Descriptors that were there at one look, read one by one: [`DispatcherPort::batch`].
+#[derive(Clone, Copy, Debug)]
+pub struct Batch {
+    count: u64,
+    first: u64,
+    starts: bool,
+    next: Cursor,
+}
+
+impl Batch {
+    /// How many descriptors were there.
+    #[inline]
+    pub const fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// How many of them were stepped over.
+    #[inline]
+    pub const fn read(&self) -> u64 {
+        self.next.position().wrapping_sub(self.first)
+    }
+
+    /// True if they all looked like [plain starts](PlainStart) without *accepted*: a hint, never to be relied on, for the guest may have changed them since.
+    #[inline]
+    pub const fn looks_like_starts(&self) -> bool {
+        self.starts
+    }
+}
 
 /// The dispatcher's end of a ring pair. One thread at a time; nothing blocks, nothing allocates.
 #[derive(Debug)]
@@ -76,32 +105,47 @@ impl<M: WordMemory> DispatcherPort<M> {
         Ok(self.submissions.take()?.map(|words| Descriptor::from_words(&words)))
     }
 
-    /// Reads the next descriptor into a copy without taking it: for a caller that may have no room for its completions yet. [`advance`](Self::advance)
-    /// takes it.
+    /// The descriptors that are there, looking at `most` at most: to be read one by one, and taken together by [`take_batch`](Self::take_batch). One that breaks
+    /// the protocol counts: reading it will tell.
+    #[inline]
+    pub fn batch(&self, most: u64) -> Batch {
+        let (count, unlike) = self.submissions.ready(most, PlainStart::FIRST);
+        let next = self.submissions.head();
+        Batch { count, first: next.position(), starts: unlike & PlainStart::FIRST_MASK == 0, next }
+    }
+
+    /// Reads the next descriptor of a batch into a copy, without stepping over it: for a caller that may have no room for its completions yet.
     ///
     /// # Errors
     /// A lap from nowhere: fence the ring.
-    #[inline]
-    pub fn peek(&self) -> Result<Option<DescriptorWords>, Violation> {
-        self.submissions.peek()
-    }
-
-    /// Takes the descriptor that [`peek`](Self::peek) has read.
-    #[inline]
-    pub fn advance(&mut self) {
-        self.submissions.advance();
-    }
-
-    /// How many descriptors are there, looking at `most` at most. One that breaks the protocol counts: taking it will tell.
-    #[inline]
-    pub fn ready(&self, most: u64) -> u64 {
-        self.submissions.ready(most)
-    }
-
-    /// Says that the descriptor which is `ahead` of the next will be looked at soon: a hint that brings its line here, for one that is sure to be there.
     #[inline(always)]
-    pub fn anticipate_descriptor(&self, ahead: u64) {
-        self.submissions.anticipate(ahead);
+    pub fn peek(&self, batch: &Batch) -> Result<Option<DescriptorWords>, Violation> {
+        self.submissions.peek_at(&batch.next)
+    }
+
+    /// Steps over the descriptor that [`peek`](Self::peek) has read.
+    #[inline(always)]
+    pub fn step(&self, batch: &mut Batch) {
+        batch.next.step(self.submissions.lane());
+    }
+
+    /// Takes the descriptors of a batch that were stepped over.
+    #[inline]
+    pub fn take_batch(&mut self, batch: Batch) {
+        self.submissions.advance_to(batch.next);
+    }
+
+    /// Where the descriptor that is `ahead` of the next one stands, or will.
+    #[inline]
+    pub fn descriptor_ahead(&self, ahead: u64) -> Cursor {
+        Cursor::new(self.submissions.lane(), self.submissions.head().position().wrapping_add(ahead))
+    }
+
+    /// Says that the descriptor at `place` will be looked at soon, and steps on: a hint that brings its line here, for one that is sure to be there.
+    #[inline(always)]
+    pub fn anticipate_descriptor(&self, place: &mut Cursor) {
+        self.submissions.anticipate(place);
+        place.step(self.submissions.lane());
     }
 
     /// The subsystem-identification word of the descriptor that is `ahead` of the next one, if that is what stands there: a hint, never to be relied on.
@@ -150,10 +194,23 @@ impl<M: WordMemory> DispatcherPort<M> {
         self.completions.stage(words).map_err(|_| completion)
     }
 
-    /// Says that the completion which is `ahead` of the next will be staged soon: a hint that brings its line here.
+    /// Where the completion that is `ahead` of the next one to be staged will stand.
+    #[inline]
+    pub fn completion_ahead(&self, ahead: u64) -> Cursor {
+        Cursor::new(self.completions.lane(), self.completions.position().wrapping_add(ahead))
+    }
+
+    /// Says that the completion at `place` will be staged soon, and steps on: a hint that brings its line here.
     #[inline(always)]
-    pub fn anticipate_completion(&self, ahead: u64) {
-        self.completions.anticipate(ahead);
+    pub fn anticipate_completion(&self, place: &mut Cursor) {
+        self.completions.anticipate(place);
+        place.step(self.completions.lane());
+    }
+
+    /// Says that the completion which is `ahead` of the next will be staged soon; not where the lane begins anew before that.
+    #[inline(always)]
+    pub fn anticipate_completion_behind(&self, ahead: usize) {
+        self.completions.anticipate_behind(ahead * self.completions.lane().stride_words());
     }
 
     /// Makes all staged completions visible; true if there were any.

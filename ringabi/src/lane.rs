@@ -17,7 +17,7 @@ pub struct Lane {
 /// A place in a lane that moves on slot by slot: word and lap of the next slot are kept instead of being computed from the position each time (measured
 /// with null STARTs, together with the same in [`Producer`](crate::Producer): see `docs/performance.md`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Cursor {
+pub struct Cursor {
     position: u64,
     word: usize,
     lap: u32,
@@ -25,13 +25,13 @@ pub(crate) struct Cursor {
 
 impl Cursor {
     /// At `position` of `lane`.
-    pub(crate) const fn new(lane: &Lane, position: u64) -> Self {
+    pub const fn new(lane: &Lane, position: u64) -> Self {
         Self { position, word: lane.word(position), lap: lane.lap(position) }
     }
 
     /// The position.
     #[inline(always)]
-    pub(crate) const fn position(&self) -> u64 {
+    pub const fn position(&self) -> u64 {
         self.position
     }
 
@@ -49,13 +49,12 @@ impl Cursor {
 
     /// Steps to the next slot of `lane`, which is the one that it was made for.
     #[inline(always)]
-    pub(crate) fn step(&mut self, lane: &Lane) {
+    pub fn step(&mut self, lane: &Lane) {
         // Wrapping: an honest position never gets there, but it was read from shared memory once.
         self.position = self.position.wrapping_add(1);
         self.word += lane.stride_words;
         if self.word == lane.end_word {
-            self.word = lane.first_word;
-            self.lap = self.lap.wrapping_add(1);
+            (self.word, self.lap) = lane.anew(self.lap);
         }
     }
 }
@@ -98,6 +97,25 @@ impl Lane {
         )]
         let lap = (position >> self.entries_log2) as u32;
         lap.wrapping_add(1)
+    }
+
+    /// How many slots there are from that of `position` on to the end.
+    #[inline(always)]
+    pub const fn until_end(&self, position: u64) -> u64 {
+        self.entries() - (position & (self.entries() - 1))
+    }
+
+    /// How far apart the slots are, in words.
+    #[inline(always)]
+    pub const fn stride_words(&self) -> usize {
+        self.stride_words
+    }
+
+    /// Word and lap of the first slot, behind a lap. Out of line: a step is then a branch that is hardly ever taken, and not a choice made each time.
+    #[cold]
+    #[inline(never)]
+    const fn anew(&self, lap: u32) -> (usize, u32) {
+        (self.first_word, lap.wrapping_add(1))
     }
 
     /// The words that the lane covers, from the region's start: one past its last.

@@ -76,10 +76,10 @@ pub use completion::{
 };
 pub use consumer::Consumer;
 pub use descriptor::{Descriptor, DescriptorError, DescriptorFlags, DescriptorWords, Operation, PlainStart};
-pub use dispatcher_port::DispatcherPort;
+pub use dispatcher_port::{Batch, DispatcherPort};
 pub use guest_port::{CompletionReader, GuestPort, PostError, Poster, SharedPoster};
 pub use header::{ClockId, Header, HeaderError, RingSizes};
-pub use lane::Lane;
+pub use lane::{Cursor, Lane};
 #[cfg(target_has_atomic = "64")]
 pub use memory::MappedWords;
 pub use memory::WordMemory;

@@ -47,12 +47,6 @@ impl HeadCache {
         // room behind an outdated head is unknown, hence none.
         Ok(lane.entries().saturating_sub(next.wrapping_sub(head)))
     }
-
-    /// The head as it was last seen.
-    #[inline]
-    pub(crate) const fn seen(&self) -> u64 {
-        self.seen
-    }
 }
 
 /// Produces entries of `N` words into one lane; there is exactly one for a lane.
@@ -64,6 +58,8 @@ pub struct Producer<M, const N: usize> {
     memory: M,
     lane: Lane,
     head: HeadCache,
+    /// The position before which entries may be staged without another look at the consumer's head.
+    limit: u64,
     /// First word of the first staged entry: it is what publishes the batch.
     held: u64,
     first_staged: u64,
@@ -74,7 +70,9 @@ impl<M: WordMemory, const N: usize> Producer<M, N> {
     /// A producer that continues at position `next`; `head_word` is where the consumer publishes what it has consumed, `head` what
     /// it is known to have consumed.
     pub fn new(memory: M, lane: Lane, head_word: usize, head: u64, next: u64) -> Self {
-        Self { memory, lane, head: HeadCache::new(head_word, head), held: 0, first_staged: next, next: Cursor::new(&lane, next) }
+        // Wrapping, here and below: an honest position never gets there, but it was read from shared memory once.
+        let limit = next.wrapping_add(lane.entries().saturating_sub(next.wrapping_sub(head)));
+        Self { memory, lane, head: HeadCache::new(head_word, head), limit, held: 0, first_staged: next, next: Cursor::new(&lane, next) }
     }
 
     /// How many entries may be staged now. Reads the consumer's head only when fewer than `want` slots are known to be free.
@@ -83,7 +81,14 @@ impl<M: WordMemory, const N: usize> Producer<M, N> {
     /// The consumer's head is from nowhere.
     #[inline]
     pub fn room(&mut self, want: u64) -> Result<u64, Violation> {
-        self.head.room(&self.memory, &self.lane, self.first_staged, self.next.position(), want)
+        let next = self.next.position();
+        let free = self.limit.wrapping_sub(next);
+        if free >= want {
+            return Ok(free);
+        }
+        let free = self.head.room(&self.memory, &self.lane, self.first_staged, next, want)?;
+        self.limit = next.wrapping_add(free);
+        Ok(free)
     }
 
     /// Writes an entry to the next slot without making it visible. The low half of `entry[0]` is overwritten by the lap.
@@ -93,29 +98,36 @@ impl<M: WordMemory, const N: usize> Producer<M, N> {
     /// # Errors
     /// The entry, when no slot is known to be free.
     #[inline(always)]
-    pub fn stage(&mut self, entry: [u64; N]) -> Result<(), [u64; N]> {
+    pub fn stage(&mut self, mut entry: [u64; N]) -> Result<(), [u64; N]> {
         if self.known_full() {
             return Err(entry);
         }
         let word = self.next.word();
         let first = with_lap(entry[0], self.next.lap());
-        self.memory.store_body(word, &entry);
         if self.next.position() == self.first_staged {
+            self.memory.store_body(word, &entry);
             self.held = first;
         } else {
+            entry[0] = first;
             // Relaxed: nobody looks at this slot before the first one of the batch is valid, and PUBLISH orders that.
-            self.memory.store(word, first, Ordering::Relaxed);
+            self.memory.store_slot(word, &entry);
         }
         self.next.step(&self.lane);
         Ok(())
     }
 
-    /// Says that the entry which is `ahead` of the next will be staged soon, so that its line comes here meanwhile. All of a batch but its first, that is: with it
+    /// Says that the entry at `place` will be staged soon, so that its line comes here meanwhile. All of a batch but its first, that is: with it
     /// the lines come at once, instead of one miss after the other (measured at batch 32 across two CPUs: ×1.19 to ×1.50), and the first is left where it is,
     /// since its consumer is looking at it.
     #[inline(always)]
-    pub fn anticipate(&self, ahead: u64) {
-        self.memory.prefetch_write(self.lane.word(self.next.position().wrapping_add(ahead)));
+    pub fn anticipate(&self, place: &Cursor) {
+        self.memory.prefetch_write(place.word());
+    }
+
+    /// The same for the entry that is `words` words behind the next one; nothing where the lane begins anew before that.
+    #[inline(always)]
+    pub fn anticipate_behind(&self, words: usize) {
+        self.memory.prefetch_write(self.next.word() + words);
     }
 
     /// Makes all staged entries visible at once and returns how many there were.
@@ -132,14 +144,19 @@ impl<M: WordMemory, const N: usize> Producer<M, N> {
     /// True if no slot is known to be free; [`room`](Self::room) may find one.
     #[inline]
     pub fn known_full(&self) -> bool {
-        // Wrapping, here and below: an honest position never gets there, but it was read from shared memory once.
-        self.next.position().wrapping_sub(self.head.seen()) >= self.lane.entries()
+        self.next.position() == self.limit
     }
 
     /// Entries staged and not yet published.
     #[inline]
     pub fn staged(&self) -> u64 {
         self.next.position().wrapping_sub(self.first_staged)
+    }
+
+    /// The lane that the entries stand in.
+    #[inline]
+    pub const fn lane(&self) -> &Lane {
+        &self.lane
     }
 
     /// The position that the next entry gets.

@@ -80,6 +80,26 @@ impl Default for Status {
     }
 }
 
+/// Channel end and device end, and nothing else: how nearly all starts end. One word, so that it is returned in a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlainEnd(u64);
+
+impl PlainEnd {
+    /// With this CCW address and residual count, which are as in [`Status`].
+    #[inline]
+    pub const fn new(ccw_address: u32, residual: u16) -> Self {
+        Self((ccw_address as u64) << 32 | residual as u64)
+    }
+
+    /// The status that it stands for.
+    #[inline(always)]
+    #[allow(clippy::cast_possible_truncation, reason = "each cast takes what `new` has put there")]
+    pub const fn status(self) -> Status {
+        let device = DeviceStatus::CHANNEL_END.union(DeviceStatus::DEVICE_END);
+        Status { device, subchannel: SubchannelStatus::empty(), ccw_address: (self.0 >> 32) as u32, residual: self.0 as u16 }
+    }
+}
+
 /// What a device tells its subchannel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -207,6 +227,13 @@ pub struct Backing<'a> {
 pub trait SubchannelDevice: Send {
     /// What it can do and needs.
     fn capabilities(&self) -> Capabilities;
+
+    /// Performs a start that ends where it begins, with nothing but channel end and device end: it needs no engine slot, no time and no memory of the guest, and
+    /// has nothing else to tell. With nothing it is not begun, and [`start`](Self::start) follows. A dispatcher may ask, or go straight to `start`, so that
+    /// must come to the same.
+    fn start_at_once(&mut self, _orb: &Orb) -> Option<PlainEnd> {
+        None
+    }
 
     /// Starts a channel program. The ORB has been checked by the rules of START SUBCHANNEL, no more.
     fn start(&mut self, cx: &mut DeviceContext<'_>, orb: &Orb);

@@ -21,7 +21,7 @@ fn after(later: u64, earlier: u64) -> u32 {
 }
 
 #[inline]
-const fn notifies(flags: DescriptorFlags) -> bool {
+pub(super) const fn notifies(flags: DescriptorFlags) -> bool {
     !flags.contains(DescriptorFlags::NO_NOTIFICATION)
 }
 
@@ -40,14 +40,39 @@ impl RingAnswers<'_> {
         }
     }
 
-    /// When the stages were passed of what ends now.
-    #[inline]
-    fn times(&self, taken: u64, issued: u64) -> StageTimes {
-        // Zero says that it never was issued; what was, in the turn that took it, has the same stamp.
-        let issued_after = if issued == 0 { 0 } else { after(issued, taken).max(1) };
-        let ended_after = after(self.books.now(), taken).max(issued_after);
-        StageTimes { taken, issued_after, completed_after: ended_after, delivered_after: ended_after }
+}
+
+/// When the stages were passed of what ends now.
+#[inline]
+fn times(taken: u64, issued: u64, now: u64) -> StageTimes {
+    // Zero says that it never was issued; what was, in the turn that took it, has the same stamp.
+    let issued_after = if issued == 0 { 0 } else { after(issued, taken).max(1) };
+    let ended_after = after(now, taken).max(issued_after);
+    StageTimes { taken, issued_after, completed_after: ended_after, delivered_after: ended_after }
+}
+
+/// The final of a start that ran and has nothing to tell beside its SCSW.
+#[inline(always)]
+pub(super) const fn final_of(subsystem: u32, tag: u64, intparm: u32, scsw: [u32; 3], turn: u32, times: StageTimes) -> Completion {
+    Completion {
+        kind: CompletionKind::Final as u8,
+        cc: 0,
+        disposition: Disposition::Executed as u8,
+        flags: CompletionFlags::STATUS,
+        subsystem,
+        intparm,
+        tag,
+        scsw: Scsw::from_words(scsw),
+        code: 0,
+        turn,
+        times,
     }
+}
+
+/// The stages of what was taken, issued and ended in one look at the clock: one nanosecond, since zero says that it never was issued.
+#[inline(always)]
+pub(super) const fn at_once(taken: u64) -> StageTimes {
+    StageTimes { taken, issued_after: 1, completed_after: 1, delivered_after: 1 }
 }
 
 impl Answers for RingAnswers<'_> {
@@ -71,7 +96,7 @@ impl Answers for RingAnswers<'_> {
             scsw: answer.scsw,
             code: answer.code,
             turn: self.books.turn(),
-            times: self.times(answer.owed.taken, answer.issued),
+            times: times(answer.owed.taken, answer.issued, self.books.now()),
         };
         let stores = self.ring.stores();
         let notifies = match &mut self.ring.host {
@@ -89,23 +114,11 @@ impl Answers for RingAnswers<'_> {
         self.ring.owed -= 1;
         let taken = end.owed.taken;
         let times = if self.books.end_of_start(&end.owed, end.issued, self.ring.has_clock) {
-            StageTimes { taken, issued_after: 1, completed_after: 1, delivered_after: 1 }
+            at_once(taken)
         } else {
-            self.times(taken, end.issued)
+            times(taken, end.issued, self.books.now())
         };
-        let completion = Completion {
-            kind: CompletionKind::Final as u8,
-            cc: 0,
-            disposition: Disposition::Executed as u8,
-            flags: CompletionFlags::STATUS,
-            subsystem: self.subsystem,
-            intparm: end.intparm,
-            tag: end.owed.tag,
-            scsw: Scsw::from_words(end.scsw),
-            code: 0,
-            turn: self.books.turn(),
-            times,
-        };
+        let completion = final_of(self.subsystem, end.owed.tag, end.intparm, end.scsw, self.books.turn(), times);
         self.stage(completion, None, notifies(end.owed.flags), true);
     }
 

@@ -223,6 +223,7 @@ impl Reactor {
             capabilities: device.capabilities(),
             device,
             slot: None,
+            ran_through: 0,
             queued: 0,
             ring: home_place,
             guest: ring.guest,

@@ -60,6 +60,12 @@ impl Books {
         self.turn
     }
 
+    /// The same, so wide that none comes twice; from 1 on.
+    #[inline]
+    pub(super) const fn turn_number(&self) -> u64 {
+        self.counters.productive_turns + 1
+    }
+
     /// Reads the clock: once for each stage of a turn.
     #[inline]
     pub(super) fn look_at_clock(&mut self) {
@@ -89,8 +95,18 @@ impl Books {
         self.run.at_once
     }
 
+    /// The same for a start that was taken, issued and ended in this look at the clock, behind [`begin_run`](Self::begin_run).
+    #[inline(always)]
+    pub(super) fn ended_at_once(&mut self, posted: u64) {
+        if posted != self.run.posted {
+            self.begin_run(posted, self.now, self.now);
+        }
+        self.run.count += 1;
+    }
+
+    /// Begins to count starts with these stages.
     #[inline(never)]
-    fn begin_run(&mut self, posted: u64, taken: u64, issued: u64) {
+    pub(super) fn begin_run(&mut self, posted: u64, taken: u64, issued: u64) {
         self.end_run();
         self.run = Run { posted, taken, issued, at_once: taken == issued && issued == self.now, count: 0 };
     }

@@ -79,7 +79,7 @@ impl Station<'_> {
         let Self { index, entry, ring, memory, engine, events, timers, queues, books } = self;
         if !entry.subchannel.start_is_next() {
             Self { index, entry, ring, memory, engine, events, timers, queues, books }.perform(queued::START);
-        } else if !start(index, entry, ring, memory, engine, events, timers, books) {
+        } else if !start(index, entry, memory, engine, events, timers, books) {
             Self { index, entry, ring, memory, engine, events, timers, queues, books }.hear();
         }
     }
@@ -173,7 +173,6 @@ fn tell(
 fn start(
     index: u32,
     entry: &mut Entry,
-    ring: &mut Ring,
     memory: &Memory,
     engine: &mut UringEngine,
     events: &mut Events,
@@ -181,17 +180,8 @@ fn start(
     books: &mut Books,
 ) -> bool {
     books.counters.issued += 1;
+    entry.subchannel.issued(Function::Start, books.now());
     tell(index, entry, memory, engine, events, timers, books, |device, orb, cx| device.start(cx, orb));
-    // Only now is it said to be issued: no device can see the difference, and a start that ends at once takes no notice of having been on its way.
-    let now = books.now();
-    if let Some(status) = events.only_end().filter(|_| entry.slot.is_none()) {
-        let mut answers = RingAnswers { ring, books, subsystem: entry.subsystem.word() };
-        if entry.subchannel.ran_at_once(status, now, &mut answers) {
-            events.clear();
-            return true;
-        }
-    }
-    entry.subchannel.issued(Function::Start, now);
     // Nothing said: the device is at it.
     events.is_empty()
 }
@@ -282,7 +272,7 @@ impl Reactor {
                 Station { index, entry, ring, memory, engine, events, timers, queues, books }.perform(mark);
             } else if entry.capabilities.contains(Capabilities::ENGINE) && !queues.take_slot(index, entry, engine) {
                 // It stays start-pending in its subchannel: a halt or clear still reaches it.
-            } else if !start(index, entry, ring, memory, engine, events, timers, books) {
+            } else if !start(index, entry, memory, engine, events, timers, books) {
                 Station { index, entry, ring, memory, engine, events, timers, queues, books }.hear();
             }
         }

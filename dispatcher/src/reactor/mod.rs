@@ -16,6 +16,7 @@ mod ring;
 mod settle;
 mod stuck;
 mod table;
+mod through;
 mod timers;
 mod wait;
 

@@ -63,7 +63,13 @@ impl Queues {
     /// True if something can be issued now.
     #[inline]
     pub(super) fn any(&self) -> bool {
-        !self.starts.next.is_empty() || !self.halts.next.is_empty() || !self.clears.next.is_empty()
+        !self.starts.next.is_empty() || self.any_stop()
+    }
+
+    /// True if a halt or a clear can be issued now.
+    #[inline]
+    pub(super) fn any_stop(&self) -> bool {
+        !self.halts.next.is_empty() || !self.clears.next.is_empty()
     }
 
     #[inline(always)]

@@ -29,6 +29,8 @@ pub(super) struct Entry {
     pub(super) ring: u32,
     pub(super) guest: u32,
     pub(super) subsystem: SubsystemId,
+    /// The number of the turn in which a start of it last [ran through](Subchannel::run_through).
+    pub(super) ran_through: u64,
     /// As it was attached, for a reset.
     pub(super) enabled: bool,
 }

@@ -31,9 +31,7 @@ impl Subchannel {
     #[inline]
     pub fn accept<R: Answers>(&mut self, instruction: Instruction<'_>, owed: Owed, answers: &mut R) {
         match instruction {
-            Instruction::Start(orb) => {
-                self.accept_start(orb, owed, answers);
-            }
+            Instruction::Start(orb) => self.accept_start(orb, owed, answers),
             Instruction::Halt => self.accept_halt(owed, answers),
             Instruction::Clear => self.accept_clear(owed, answers),
             Instruction::Cancel => self.accept_cancel(owed, answers),
@@ -72,9 +70,7 @@ impl Subchannel {
         answers.post(&answer);
     }
 
-    /// [`accept`](Self::accept) for a start. True if it is pending now.
-    #[inline(always)]
-    pub fn accept_start<R: Answers>(&mut self, orb: &Orb, owed: Owed, answers: &mut R) -> bool {
+    fn accept_start<R: Answers>(&mut self, orb: &Orb, owed: Owed, answers: &mut R) {
         // Not operational, stuck, or no path: a start whose mask selects none of the available ones is refused at once (docs/decisions.md).
         let cc = if orb.lpm() & self.start_paths == 0 {
             3
@@ -86,9 +82,31 @@ impl Subchannel {
             0
         };
         if cc != 0 {
-            self.refused_start(owed, cc, answers);
-            return false;
+            return self.ended(owed, cc, answers);
         }
+        self.take_start(orb, owed);
+        self.accepted(&owed, answers);
+    }
+
+    /// [`accept`](Self::accept) for a start that did not ask for *accepted*, if it gets condition code 0; else false, and nothing is changed.
+    #[inline(always)]
+    pub fn accept_silently(&mut self, orb: &Orb, owed: Owed) -> bool {
+        let accepted = orb.lpm() & self.start_paths != 0 && !self.has(X | FCTL);
+        if accepted {
+            self.take_start(orb, owed);
+        }
+        accepted
+    }
+
+    /// [`accept`](Self::accept) for a start behind another one that has [run through](Self::run_through): had that one waited to be issued, it would be pending now.
+    pub fn accept_behind<R: Answers>(&self, orb: &Orb, owed: Owed, answers: &mut R) {
+        let cc = if orb.lpm() & self.start_paths == 0 { 3 } else { 2 };
+        self.ended(owed, cc, answers);
+    }
+
+    /// The start function is pending now.
+    #[inline(always)]
+    fn take_start(&mut self, orb: &Orb, owed: Owed) {
         // Device active stays on while an earlier start's device end is awaited: this start waits for it.
         let echo = Scsw::from_orb(orb).control_word();
         self.word0 = echo | S | SP | (self.word0 & DEVA);
@@ -98,15 +116,7 @@ impl Subchannel {
         self.intparm = orb.intparm();
         self.pnom = 0;
         self.start_issued = false;
-        self.accepted(&owed, answers);
         self.start = Some(owed);
-        true
-    }
-
-    // Out of line, so that the start that is accepted need not lie in memory.
-    #[inline(never)]
-    fn refused_start<R: Answers>(&self, owed: Owed, cc: u8, answers: &mut R) {
-        self.ended(owed, cc, answers);
     }
 
     fn accept_halt<R: Answers>(&mut self, owed: Owed, answers: &mut R) {

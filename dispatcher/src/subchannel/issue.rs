@@ -2,7 +2,7 @@
 //! Issue: the one function that the device should be told now. Clear before halt before start before resume.
 
 use super::*;
-use crate::device::Status;
+use crate::device::{PlainEnd, Status};
 use fctl_ringabi::arch::{DeviceStatus, SubchannelStatus};
 
 /// What to tell the device.
@@ -66,13 +66,27 @@ impl Subchannel {
         self.word0 & (SP | CP | HP | X) == SP && matches!(self.phase, Phase::Idle) && self.stacked.is_none()
     }
 
-    /// The start function was issued at `now` and the device has ended it in the same call: as [`issued`](Self::issued), and then as [`ran`](Self::ran).
+    /// A start that is accepted, issued and ended at `now`, because the device performs it where it begins: as [`accept`](Self::accept), [`issued`](Self::issued)
+    /// and [`event`](Self::event) one after the other, which tell the program the SCSW that is returned. Nothing, and nothing is changed that could be seen, if the
+    /// start would not be accepted, if anything is pending here, outstanding or untold, or if the device does not perform it so.
     #[inline(always)]
-    pub fn ran_at_once<R: Answers>(&mut self, status: &Status, now: u64, answers: &mut R) -> bool {
-        let Some(status) = self.plain_end(status).filter(|_| self.start_is_next()) else { return false };
-        self.issued(Function::Start, now);
-        self.start_ended(&status, None, answers);
-        true
+    pub fn run_through(&mut self, orb: &Orb, now: u64, perform: impl FnOnce(&Orb) -> Option<PlainEnd>) -> Option<[u32; 3]> {
+        let idle = !self.has(FCTL | ACTL | STCTL) && matches!(self.phase, Phase::Idle) && self.stacked.is_none();
+        if orb.lpm() & self.start_paths == 0 || !idle || !matches!(self.mode, StatusMode::Delivered) {
+            return None;
+        }
+        // While nothing is pending it means nothing.
+        self.orb = *orb;
+        let status = perform(&self.orb)?.status();
+        let echo = Scsw::from_orb(orb).control_word();
+        self.word0 = echo;
+        self.ccw_address = status.ccw_address;
+        self.intparm = orb.intparm();
+        self.pnom = 0;
+        self.lpum = THE_PATH;
+        self.issued_at = now;
+        self.told = true;
+        Some([echo | S | ENDED, status.ccw_address, status::word2(&status)])
     }
 
     /// The device has ended the start that it was told, with nothing but channel end and device end: as [`event`](Self::event), after which nothing is pending

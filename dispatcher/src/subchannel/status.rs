@@ -9,7 +9,7 @@ use fctl_ringabi::{CompletionFlags, CompletionKind, DescriptorFlags, Disposition
 const PCI: u32 = (SubchannelStatus::PROGRAM_CONTROLLED_INTERRUPTION.bits() as u32) << 16;
 
 /// SCSW word 2 of a status.
-const fn word2(status: &Status) -> u32 {
+pub(super) const fn word2(status: &Status) -> u32 {
     (status.device.bits() as u32) << 24 | (status.subchannel.bits() as u32) << 16 | status.residual as u32
 }
 

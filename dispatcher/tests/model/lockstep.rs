@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The model and the implementation side by side: what one does, the other does, and what a guest could see is compared.
 
-use fctl_dispatcher::device::{DeviceEvent, Status};
+use fctl_dispatcher::device::{DeviceEvent, PlainEnd, Status};
 use fctl_dispatcher::subchannel::{Answer, Answers, Function, Instruction as Ours, Owed, StatusMode, Subchannel};
 use fctl_model::{Actl, Ending, Events, Fctl, HaltEnding, Image, Instruction, Op, OrbEcho, Progress, Scsw, State, Stctl};
 use fctl_ringabi::arch::{self, DeviceStatus, Orb, OrbControl, PmcwFlags, Schib, SubchannelStatus};
@@ -141,43 +141,65 @@ impl Pair {
         Ok(())
     }
 
-    /// Executes an instruction on both.
     /// The short ways to a start's plain end go where the long ones do, and nowhere else.
     fn short_ways(&self) -> Result<(), String> {
         let nothing = SubchannelStatus::empty();
         for status in
             [status(CE_DE, nothing), status(DeviceStatus::CHANNEL_END, nothing), status(CE_DE, SubchannelStatus::PROGRAM_CHECK)]
         {
-            for at_once in [true, false] {
-                let (mut short, mut long) = (self.ours.clone(), self.ours.clone());
-                let (mut told, mut expected) = (Log::default(), Log::default());
-                let took = if at_once { short.ran_at_once(&status, 7, &mut told) } else { short.ran(&status, &mut told) };
-                if !took {
-                    if !told.0.is_empty() || (self.ours.owed() != short.owed()) {
-                        return Err(format!("a short way that is not taken has told {:?}", told.0));
-                    }
-                    continue;
+            let (mut short, mut long) = (self.ours.clone(), self.ours.clone());
+            let (mut told, mut expected) = (Log::default(), Log::default());
+            if !short.ran(&status, &mut told) {
+                if !told.0.is_empty() || (self.ours.owed() != short.owed()) {
+                    return Err(format!("a short way that is not taken has told {:?}", told.0));
                 }
-                if at_once {
-                    if long.next_function() != Some(Function::Start) {
-                        return Err(format!("a start that is not next ran at once: {:?}", self.ours));
-                    }
-                    long.issued(Function::Start, 7);
+                continue;
+            }
+            long.event(&DeviceEvent::Ended(status), None, &mut expected);
+            let at_rest = long.next_function().is_none() && !long.has_undelivered() && !long.device_busy();
+            let same = format!("{short:?}{:?}", told.0) == format!("{long:?}{:?}", expected.0);
+            if !same || !at_rest {
+                return Err(format!(
+                    "the short way goes to {short:?} with {:?}, the long one to {long:?} with {:?}",
+                    told.0, expected.0
+                ));
+            }
+        }
+        self.running_through()
+    }
+
+    /// A start that runs through ends as one that is accepted, issued and ended; and where it may not, what comes of accepting it is the same as without the
+    /// attempt.
+    fn running_through(&self) -> Result<(), String> {
+        let orb = Orb::new(0x9876, 0x1230).with_key(3).with_lpm(0x80).with_control(OrbControl::SUSPEND | OrbControl::PREFETCH);
+        let owed = Owed { tag: 9, posted: 0, taken: 0, flags: DescriptorFlags::empty(), operation: Operation::Start };
+        for end in [Some(PlainEnd::new(0x1238, 3)), None] {
+            let (mut short, mut long) = (self.ours.clone(), self.ours.clone());
+            let mut expected = Log::default();
+            let ran = short.run_through(&orb, 7, |_| end);
+            let accepted = long.accept_silently(&orb, owed);
+            if ran.is_none() {
+                let stands = short.accept_silently(&orb, owed) == accepted && (!accepted || format!("{short:?}") == format!("{long:?}"));
+                if !stands {
+                    return Err(format!("a start that did not run through has left {short:?}, and not {long:?}"));
                 }
-                long.event(&DeviceEvent::Ended(status), None, &mut expected);
-                let at_rest = long.next_function().is_none() && !long.has_undelivered() && !long.device_busy();
-                let same = format!("{short:?}{:?}", told.0) == format!("{long:?}{:?}", expected.0);
-                if !same || !at_rest {
-                    return Err(format!(
-                        "the short way goes to {short:?} with {:?}, the long one to {long:?} with {:?}",
-                        told.0, expected.0
-                    ));
-                }
+                continue;
+            }
+            let issued = accepted && long.next_function() == Some(Function::Start);
+            long.issued(Function::Start, 7);
+            let Some(end) = end else { return Err("the device has not performed it, and it ran through".into()) };
+            long.event(&DeviceEvent::Ended(end.status()), None, &mut expected);
+            let at_rest = long.next_function().is_none() && !long.has_undelivered() && !long.device_busy();
+            let [final_one] = &expected.0[..] else { return Err(format!("the long way has told {:?}", expected.0)) };
+            let same = format!("{short:?}") == format!("{long:?}") && ran == Some(final_one.scsw.to_words());
+            if !issued || !at_rest || !same {
+                return Err(format!("a start runs through to {short:?} with {ran:x?}, the long way is {long:?} with {final_one:?}"));
             }
         }
         Ok(())
     }
 
+    /// Executes an instruction on both.
     pub fn execute(&mut self, instruction: Instruction) -> Result<u8, String> {
         let op = instruction.op();
         let operation = match op {

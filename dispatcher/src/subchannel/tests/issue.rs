@@ -2,6 +2,7 @@
 //! Issue: nothing twice, nothing unasked.
 
 use super::*;
+use crate::device::PlainEnd;
 
 #[test]
 fn which_functions_need_no_device() {
@@ -68,16 +69,11 @@ fn a_device_that_keeps_a_suspended_program_is_busy_and_suspended() {
 #[test]
 fn a_plain_end_takes_the_short_way_and_nothing_else_does() {
     let plain = status(CE | DE);
-    let mut pending = machine(DELIVERED);
-    pending.does(Instruction::Start(&orb()), 7);
-    assert!(pending.subchannel.ran_at_once(&plain, 500, &mut pending.log));
     let mut running = active(DELIVERED);
     assert!(running.subchannel.ran(&plain, &mut running.log));
-    for mut ended in [pending, running] {
-        let answer = ended.taken()[0];
-        assert_eq!((answer.owed.tag, answer.issued, answer.scsw.device_status()), (7, 500, CE | DE));
-        assert_eq!((ended.control(), ended.subchannel.device_busy()), (0, false));
-    }
+    let answer = running.taken()[0];
+    assert_eq!((answer.owed.tag, answer.issued, answer.scsw.device_status()), (7, 500, CE | DE));
+    assert_eq!((running.control(), running.subchannel.device_busy()), (0, false));
     // A halt or a clear is accepted, or status found no room.
     let mut others = [active(DELIVERED), active(DELIVERED), active(DELIVERED), active(HELD)];
     others[0].does(Instruction::Halt, 8);
@@ -95,4 +91,22 @@ fn a_plain_end_takes_the_short_way_and_nothing_else_does() {
     {
         assert!(!odd.subchannel.ran(&status, &mut odd.log));
     }
+}
+
+#[test]
+fn a_start_runs_through_an_idle_subchannel_that_delivers_its_status_and_through_no_other() {
+    let end = |_: &_| Some(PlainEnd::new(0x1008, 2));
+    let mut idle = machine(DELIVERED);
+    let scsw = Scsw::from_words(idle.subchannel.run_through(&orb(), 500, end).unwrap());
+    assert_eq!((scsw.device_status(), scsw.ccw_address(), scsw.residual()), (CE | DE, 0x1008, 2));
+    assert_eq!((idle.control(), idle.subchannel.owed()), (0, 0));
+    assert!(idle.subchannel.run_through(&orb(), 501, |_| None).is_none(), "the device does not perform it at once");
+    let mut pending = machine(DELIVERED);
+    pending.does(Instruction::Start(&orb()), 7);
+    for mut other in [machine(HELD), pending, active(DELIVERED), suspended(DELIVERED)] {
+        let before = format!("{:?}", other.subchannel);
+        assert!(other.subchannel.run_through(&orb(), 500, end).is_none());
+        assert_eq!(format!("{:?}", other.subchannel), before);
+    }
+    assert!(machine(DELIVERED).subchannel.run_through(&orb().with_lpm(0), 500, end).is_none(), "no path");
 }
