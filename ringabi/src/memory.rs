@@ -35,7 +35,12 @@ pub trait WordMemory {
 
     /// Reads a slot if its first word, read with `order`, is `wanted`; else gives that word.
     #[inline(always)]
-    fn load_slot<const N: usize>(&self, index: usize, order: Ordering, wanted: impl FnOnce(u64) -> bool) -> Result<[u64; N], u64> {
+    fn load_slot<const N: usize>(
+        &self,
+        index: usize,
+        order: Ordering,
+        wanted: impl FnOnce(u64) -> bool,
+    ) -> Result<[u64; N], u64> {
         let first = self.load(index, order);
         if !wanted(first) {
             return Err(first);

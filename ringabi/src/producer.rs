@@ -72,7 +72,15 @@ impl<M: WordMemory, const N: usize> Producer<M, N> {
     pub fn new(memory: M, lane: Lane, head_word: usize, head: u64, next: u64) -> Self {
         // Wrapping, here and below: an honest position never gets there, but it was read from shared memory once.
         let limit = next.wrapping_add(lane.entries().saturating_sub(next.wrapping_sub(head)));
-        Self { memory, lane, head: HeadCache::new(head_word, head), limit, held: 0, first_staged: next, next: Cursor::new(&lane, next) }
+        Self {
+            memory,
+            lane,
+            head: HeadCache::new(head_word, head),
+            limit,
+            held: 0,
+            first_staged: next,
+            next: Cursor::new(&lane, next),
+        }
     }
 
     /// How many entries may be staged now. Reads the consumer's head only when fewer than `want` slots are known to be free.

@@ -39,7 +39,6 @@ impl RingAnswers<'_> {
             self.books.counters.unstored += u64::from(is_final);
         }
     }
-
 }
 
 /// When the stages were passed of what ends now.

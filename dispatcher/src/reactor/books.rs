@@ -149,19 +149,19 @@ impl Books {
         self.latencies.note(series, Stage::Total, now.saturating_sub(if posted != 0 { posted } else { taken }), count);
     }
 
-    /// A productive turn has come to its end.
-    pub(super) fn end_turn(&mut self) {
+    /// A productive turn has come to its end, and its finals have just become visible to their guests if it `published`.
+    pub(super) fn end_turn(&mut self, published: bool) {
+        let took = if published && self.recorded { clock::now().saturating_sub(self.now) } else { 0 };
         self.end_run();
         self.counters.productive_turns += 1;
         self.turn = self.turn.wrapping_add(1);
+        if published && self.recorded {
+            self.delivered(took);
+        }
     }
 
-    /// The finals of the turn have just become visible to their guests.
-    pub(super) fn delivered(&mut self) {
-        if !self.recorded {
-            return;
-        }
-        let took = clock::now().saturating_sub(self.now);
+    /// The finals of the turn became visible that much later than they ended.
+    fn delivered(&mut self, took: u64) {
         for (series, count) in Series::ALL.into_iter().zip(&mut self.finals_of_turn) {
             let count = core::mem::take(count);
             if count != 0 {

@@ -83,7 +83,10 @@ impl Reactor {
 
 /// Decides the descriptors of a batch, one after the other.
 #[inline(always)]
-#[allow(clippy::too_many_arguments, reason = "apart they stay in registers: behind one reference all of them would lie in memory")]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "apart they stay in registers: behind one reference all of them would lie in memory"
+)]
 fn take_batch(
     place: u32,
     batch: &mut Batch,
@@ -142,7 +145,15 @@ fn take_batch(
 
 /// Accepts a start, if nothing speaks against that. False, and nothing is changed, if something does.
 #[inline(always)]
-fn accept(start: &PlainStart, index: u32, entry: &mut Entry, memory: &Memory, ring: &mut Ring, queues: &mut Queues, books: &mut Books) -> bool {
+fn accept(
+    start: &PlainStart,
+    index: u32,
+    entry: &mut Entry,
+    memory: &Memory,
+    ring: &mut Ring,
+    queues: &mut Queues,
+    books: &mut Books,
+) -> bool {
     let PlainStart { flags, tag, posted, orb, .. } = *start;
     let owed = Owed { tag, posted, taken: books.now(), flags, operation: Operation::Start };
     if entry.ran_through == books.turn_number() || !entry.subchannel.accept_silently(&orb, owed) {

@@ -217,7 +217,6 @@ impl Reactor {
     /// Makes the turn's completions visible, and wakes guests that sleep.
     #[inline]
     fn publish(&mut self) {
-        self.books.end_turn();
         let mut published = false;
         for place in 0..self.rings.places() {
             let Some(ring) = self.rings.get_mut(place) else { continue };
@@ -233,9 +232,8 @@ impl Reactor {
                 self.notify(place);
             }
         }
-        if published {
-            self.books.delivered();
-        }
+        // Now that the guests have them, the books.
+        self.books.end_turn(published);
     }
 
     /// Wakes a guest if it sleeps. At most one notification is outstanding: who needs another one gets it when that one has ended.

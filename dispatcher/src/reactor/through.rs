@@ -61,7 +61,10 @@ pub(super) fn run_through(
         }
     }
     let ran = reading.read() - batch.read();
-    ring.notify_wanted |= ran > 0 && notifies(common);
+    if ran > 0 {
+        ring.stalled = false;
+        ring.notify_wanted |= notifies(common);
+    }
     books.counters.starts += ran;
     books.counters.issued += ran;
     *batch = reading;

@@ -179,7 +179,8 @@ impl Pair {
             let ran = short.run_through(&orb, 7, |_| end);
             let accepted = long.accept_silently(&orb, owed);
             if ran.is_none() {
-                let stands = short.accept_silently(&orb, owed) == accepted && (!accepted || format!("{short:?}") == format!("{long:?}"));
+                let stands =
+                    short.accept_silently(&orb, owed) == accepted && (!accepted || format!("{short:?}") == format!("{long:?}"));
                 if !stands {
                     return Err(format!("a start that did not run through has left {short:?}, and not {long:?}"));
                 }
@@ -193,7 +194,9 @@ impl Pair {
             let [final_one] = &expected.0[..] else { return Err(format!("the long way has told {:?}", expected.0)) };
             let same = format!("{short:?}") == format!("{long:?}") && ran == Some(final_one.scsw.to_words());
             if !issued || !at_rest || !same {
-                return Err(format!("a start runs through to {short:?} with {ran:x?}, the long way is {long:?} with {final_one:?}"));
+                return Err(format!(
+                    "a start runs through to {short:?} with {ran:x?}, the long way is {long:?} with {final_one:?}"
+                ));
             }
         }
         Ok(())
