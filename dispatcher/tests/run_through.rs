@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MIT OR Apache-2.0
+//! A device that performs its starts where they begin, and one that waits to be started: no guest can tell one from the other, whatever it posts in one batch.
+
+mod common;
+
+use common::id;
+use common::scripted::{plain, ssch, Rig};
+use fctl_dispatcher::device::null::Null;
+use fctl_dispatcher::device::{Capabilities, DeviceContext, PlainEnd, SubchannelDevice};
+use fctl_dispatcher::subchannel::StatusMode;
+use fctl_dispatcher::SubchannelOptions;
+use fctl_ringabi::arch::{Orb, SubsystemId};
+use fctl_ringabi::{Completion, Descriptor, DescriptorFlags, Operation};
+use proptest::prelude::*;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+
+/// A null device that counts the starts it sees, and performs them at once or waits to be started.
+struct Counting {
+    at_once: bool,
+    starts: Arc<AtomicU32>,
+}
+
+impl SubchannelDevice for Counting {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::empty()
+    }
+
+    fn start_at_once(&mut self, orb: &Orb) -> Option<PlainEnd> {
+        let end = self.at_once.then(|| Null.start_at_once(orb))?;
+        self.starts.fetch_add(u32::from(end.is_some()), Ordering::Relaxed);
+        end
+    }
+
+    fn start(&mut self, cx: &mut DeviceContext<'_>, orb: &Orb) {
+        self.starts.fetch_add(1, Ordering::Relaxed);
+        Null.start(cx, orb);
+    }
+
+    fn halt(&mut self, cx: &mut DeviceContext<'_>) {
+        Null.halt(cx);
+    }
+
+    fn clear(&mut self, cx: &mut DeviceContext<'_>) {
+        Null.clear(cx);
+    }
+}
+
+struct Side {
+    rig: Rig,
+    starts: Arc<AtomicU32>,
+}
+
+impl Side {
+    fn new(at_once: bool) -> Self {
+        let (mut rig, starts) = (Rig::small(), Arc::new(AtomicU32::new(0)));
+        for number in 0..4 {
+            // One holds its status, one is not enabled; no number 4 is there.
+            let mode = if number == 2 { StatusMode::Held } else { StatusMode::Delivered };
+            let options = SubchannelOptions::new(number).with_mode(mode).with_enabled(number != 3);
+            let device = Box::new(Counting { at_once, starts: Arc::clone(&starts) });
+            rig.reactor.attach_subchannel(rig.ring, id(number), options, device).unwrap();
+        }
+        Self { rig, starts }
+    }
+
+    /// Posts a batch, makes a turn, and tells all that came of it, apart from times.
+    fn turn(&mut self, batch: &[Descriptor]) -> (Vec<String>, u32, String) {
+        self.rig.post(batch);
+        self.rig.reactor.turn(64);
+        let seen = |completion: Completion, extension| {
+            let mut timeless = completion;
+            timeless.times = Default::default();
+            format!("{} {timeless:?} {extension:?}", completion.tag)
+        };
+        let mut all: Vec<_> = self.rig.read().into_iter().map(|(completion, extension)| seen(completion, extension)).collect();
+        // Who is told first, the one who is refused or the one whose end was waited for, is not said.
+        all.sort();
+        (all, self.starts.load(Ordering::Relaxed), format!("{:?}", self.rig.reactor.counters()))
+    }
+}
+
+fn descriptor() -> impl Strategy<Value = Descriptor> {
+    let flags = prop_oneof![
+        8 => Just(DescriptorFlags::empty()),
+        2 => Just(DescriptorFlags::NO_NOTIFICATION),
+        1 => Just(DescriptorFlags::ACCEPTED),
+    ];
+    let orb = prop_oneof![8 => Just(0x80), 1 => Just(0x00), 1 => Just(0xFF)].prop_map(|lpm| Orb::new(7, 0x1000).with_lpm(lpm));
+    let start = (0u16..5, orb, flags).prop_map(|(number, orb, flags)| Descriptor::start(id(number), &orb, 0).with_flags(flags));
+    let other = prop_oneof![Just(Operation::Halt), Just(Operation::Clear), Just(Operation::Cancel), Just(Operation::Test)];
+    prop_oneof![
+        30 => start,
+        1 => (0u16..5, other).prop_map(|(number, operation)| plain(operation, number, 0)),
+        1 => Just(Descriptor::by_address(Operation::Start, id(0), 0x40, 0)),
+        1 => Just(Descriptor::start(SubsystemId::from_word(0x0002_0000), &Orb::new(7, 0x1000), 0)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn no_guest_can_tell_at_once_from_later(batches in prop::collection::vec(prop::collection::vec(descriptor(), 1..12), 1..6)) {
+        let (mut at_once, mut later) = (Side::new(true), Side::new(false));
+        let mut tag = 0;
+        for mut batch in batches {
+            for descriptor in &mut batch {
+                tag += 1;
+                descriptor.tag = tag;
+            }
+            prop_assert_eq!(at_once.turn(&batch), later.turn(&batch), "{:?}", batch);
+        }
+    }
+}
+
+#[test]
+fn what_a_batch_overtakes_no_device_sees() {
+    for at_once in [true, false] {
+        let mut side = Side::new(at_once);
+        side.turn(&[ssch(0, 1, 1), ssch(1, 1, 2), plain(Operation::Clear, 0, 3)]);
+        assert_eq!(side.starts.load(Ordering::Relaxed), 1, "that of subchannel 1");
+    }
+}
