@@ -67,36 +67,29 @@ impl<M: WordMemory, const N: usize> Consumer<M, N> {
         }
     }
 
-    /// How many entries are there, looking at `most` at most; and in which bits of their first words any of them differs from `like`: a hint of what will come.
+    /// Looks at entries from `place` on, `most` at most, until one is not there, and moves `place` behind the last that is. Gives the position behind the last one
+    /// whose first word differs from `like` in the bits of `mask`; `before` if there is none: a hint of what will come.
+    ///
     /// To look at all lap words before the first entry is taken lets their cache misses overlap (measured at batch 32 across two CPUs: ×1.05 to ×1.21).
     /// A lap from nowhere counts: taking it will tell.
     #[inline]
-    pub fn ready(&self, most: u64, like: u64) -> (u64, u64) {
-        // This look at the first sees all of its batch, which was written before it.
-        if most == 0 || self.is_empty() {
-            return (0, 0);
-        }
-        let (mut count, mut unlike) = (0, 0);
-        // To the end of the lane, and from its beginning on.
-        let until_end = self.lane.until_end(self.head.position());
-        for (mut word, lap, run) in [
-            (self.head.word(), self.head.lap(), most.min(until_end)),
-            (self.lane.word(0), self.head.lap().wrapping_add(1), most.saturating_sub(until_end)),
-        ] {
-            let unwritten = lap.wrapping_sub(1);
-            let upto = count + run;
-            while count < upto {
-                // Relaxed: it only tells which slots are worth a look. `peek` reads this word again, with TAKE, before anything behind it.
-                let first = self.memory.load(word, Ordering::Relaxed);
-                if lap_of(first) == unwritten {
-                    return (count, unlike);
-                }
-                unlike |= first ^ like;
-                count += 1;
-                word += self.lane.stride_words();
+    pub fn look(&self, place: &mut Cursor, most: u64, like: u64, mask: u64, before: u64) -> u64 {
+        let mut unlike = before;
+        let end = place.position().wrapping_add(most);
+        let mut at = *place;
+        while at.position() != end {
+            // Relaxed: it only tells which slots are worth a look. `peek` reads this word again, with TAKE, before anything behind it.
+            let first = self.memory.load(at.word(), Ordering::Relaxed);
+            if lap_of(first) == at.lap().wrapping_sub(1) {
+                break;
+            }
+            at.step(&self.lane);
+            if (first ^ like) & mask != 0 {
+                unlike = at.position();
             }
         }
-        (count, unlike)
+        *place = at;
+        unlike
     }
 
     /// Where the head stands.

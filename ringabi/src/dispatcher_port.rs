@@ -34,7 +34,8 @@ impl Batch {
         self.next.position().wrapping_sub(self.first)
     }
 
-    /// True if they all looked like [plain starts](PlainStart) without *accepted*: a hint, never to be relied on, for the guest may have changed them since.
+    /// True if they all looked like [plain starts](PlainStart) without *accepted*, and so do those behind them that were looked at: a hint, never to be relied on, for
+    /// the guest may have changed them since.
     #[inline]
     pub const fn looks_like_starts(&self) -> bool {
         self.starts
@@ -50,6 +51,10 @@ pub struct DispatcherPort<M> {
     doorbell: Sleeper<M>,
     notification: Waker<M>,
     header: Header,
+    /// Behind the last descriptor that is known to be there.
+    looked: Cursor,
+    /// The position behind the last of those that did not look like a plain start.
+    unlike: u64,
 }
 
 impl<M: WordMemory + Clone> DispatcherPort<M> {
@@ -79,13 +84,16 @@ impl<M: WordMemory + Clone> DispatcherPort<M> {
                 accepted: "at most the completions produced, and at most a ring behind",
             });
         }
+        let lane = header.submission_lane();
         Ok(Self {
-            submissions: Consumer::new(memory.clone(), header.submission_lane(), word::SQ_HEAD, taken),
+            submissions: Consumer::new(memory.clone(), lane, word::SQ_HEAD, taken),
             completions: Producer::new(memory.clone(), header.completion_lane(), word::CQ_HEAD, consumed, produced),
             extensions: header.extension_lane(),
             doorbell: Sleeper::new(memory.clone(), word::SQ_SLEEP),
             notification: Waker::new(memory, word::CQ_SLEEP),
             header,
+            looked: Cursor::new(&lane, taken),
+            unlike: taken,
         })
     }
 }
@@ -102,16 +110,29 @@ impl<M: WordMemory> DispatcherPort<M> {
     /// A lap from nowhere: fence the ring.
     #[inline]
     pub fn take(&mut self) -> Result<Option<Descriptor>, Violation> {
-        Ok(self.submissions.take()?.map(|words| Descriptor::from_words(&words)))
+        let batch = self.batch(1, 1);
+        let Some(words) = self.peek(&batch)? else { return Ok(None) };
+        let mut taken = batch;
+        self.step(&mut taken);
+        self.take_batch(taken);
+        Ok(Some(Descriptor::from_words(&words)))
     }
 
-    /// The descriptors that are there, looking at `most` at most: to be read one by one, and taken together by [`take_batch`](Self::take_batch). One that breaks
-    /// the protocol counts: reading it will tell.
+    /// The next descriptors, to be read one by one and taken together by [`take_batch`](Self::take_batch): `most` at most; but up to `reach`, if that is more, where
+    /// one that is no plain start stands so far ahead, and then up to the last such. One that breaks the protocol counts: reading it will tell.
     #[inline]
-    pub fn batch(&self, most: u64) -> Batch {
-        let (count, unlike) = self.submissions.ready(most, PlainStart::FIRST);
+    pub fn batch(&mut self, most: u64, reach: u64) -> Batch {
         let next = self.submissions.head();
-        Batch { count, first: next.position(), starts: unlike & PlainStart::FIRST_MASK == 0, next }
+        // Each is looked at once, however often it is the head of nothing.
+        let known = self.looked.position().wrapping_sub(next.position());
+        if known < reach {
+            let (like, mask) = (PlainStart::FIRST, PlainStart::FIRST_MASK);
+            self.unlike = self.submissions.look(&mut self.looked, reach - known, like, mask, self.unlike);
+        }
+        let there = self.looked.position().wrapping_sub(next.position());
+        let unlike = self.unlike.saturating_sub(next.position());
+        let most = if reach > most { most.max(unlike) } else { most };
+        Batch { count: there.min(most), first: next.position(), starts: unlike == 0, next }
     }
 
     /// Reads the next descriptor of a batch into a copy, without stepping over it: for a caller that may have no room for its completions yet.

@@ -99,12 +99,6 @@ impl Lane {
         lap.wrapping_add(1)
     }
 
-    /// How many slots there are from that of `position` on to the end.
-    #[inline(always)]
-    pub const fn until_end(&self, position: u64) -> u64 {
-        self.entries() - (position & (self.entries() - 1))
-    }
-
     /// How far apart the slots are, in words.
     #[inline(always)]
     pub const fn stride_words(&self) -> usize {

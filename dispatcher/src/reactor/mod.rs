@@ -135,7 +135,7 @@ impl Reactor {
     pub fn turn(&mut self, budget: u32) -> bool {
         let mut productive = !self.mailbox.is_empty() && self.read_mailbox();
         productive |= self.run_timers();
-        let took = self.intake(budget.min(MOST_PER_RING_AND_TURN));
+        let took = self.intake(budget);
         productive |= took;
         productive |= self.issue(took);
         if self.engine.wants_enter() {
