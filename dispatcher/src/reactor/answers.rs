@@ -16,11 +16,6 @@ pub(super) struct RingAnswers<'a> {
 }
 
 #[inline]
-fn after(later: u64, earlier: u64) -> u32 {
-    u32::try_from(later.saturating_sub(earlier)).unwrap_or(u32::MAX)
-}
-
-#[inline]
 pub(super) const fn notifies(flags: DescriptorFlags) -> bool {
     !flags.contains(DescriptorFlags::NO_NOTIFICATION)
 }
@@ -41,15 +36,6 @@ impl RingAnswers<'_> {
     }
 }
 
-/// When the stages were passed of what ends now.
-#[inline]
-fn times(taken: u64, issued: u64, now: u64) -> StageTimes {
-    // Zero says that it never was issued; what was, in the turn that took it, has the same stamp.
-    let issued_after = if issued == 0 { 0 } else { after(issued, taken).max(1) };
-    let ended_after = after(now, taken).max(issued_after);
-    StageTimes { taken, issued_after, completed_after: ended_after, delivered_after: ended_after }
-}
-
 /// The final of a start that ran and has nothing to tell beside its SCSW.
 #[inline(always)]
 pub(super) const fn final_of(subsystem: u32, tag: u64, intparm: u32, scsw: [u32; 3], turn: u32, times: StageTimes) -> Completion {
@@ -66,12 +52,6 @@ pub(super) const fn final_of(subsystem: u32, tag: u64, intparm: u32, scsw: [u32;
         turn,
         times,
     }
-}
-
-/// The stages of what was taken, issued and ended in one look at the clock: one nanosecond, since zero says that it never was issued.
-#[inline(always)]
-pub(super) const fn at_once(taken: u64) -> StageTimes {
-    StageTimes { taken, issued_after: 1, completed_after: 1, delivered_after: 1 }
 }
 
 impl Answers for RingAnswers<'_> {
@@ -95,7 +75,7 @@ impl Answers for RingAnswers<'_> {
             scsw: answer.scsw,
             code: answer.code,
             turn: self.books.turn(),
-            times: times(answer.owed.taken, answer.issued, self.books.now()),
+            times: self.books.times(answer.owed.taken, answer.issued),
         };
         let stores = self.ring.stores();
         let notifies = match &mut self.ring.host {
@@ -111,12 +91,7 @@ impl Answers for RingAnswers<'_> {
             return self.post(&end.into());
         }
         self.ring.owed -= 1;
-        let taken = end.owed.taken;
-        let times = if self.books.end_of_start(&end.owed, end.issued, self.ring.has_clock) {
-            at_once(taken)
-        } else {
-            times(taken, end.issued, self.books.now())
-        };
+        let times = self.books.end_of_start(&end.owed, end.issued, self.ring.has_clock);
         let completion = final_of(self.subsystem, end.owed.tag, end.intparm, end.scsw, self.books.turn(), times);
         self.stage(completion, None, notifies(end.owed.flags), true);
     }

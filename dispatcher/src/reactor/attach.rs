@@ -5,7 +5,7 @@ use super::answers::RingAnswers;
 use super::ring::{Ring, State, Waiter};
 use super::table::{Entry, Guest};
 use super::{Reactor, MOST_PER_RING_AND_TURN};
-use crate::device::SubchannelDevice;
+use crate::device::{Capabilities, SubchannelDevice};
 use crate::host::HostEnds;
 use crate::memory::Memory;
 use crate::region::Region;
@@ -217,6 +217,7 @@ impl Reactor {
             return Err(AttachError::SubchannelExists(id.word()));
         }
         ring.subchannels += 1;
+        ring.may_run_through |= ring.host.is_none() && !device.capabilities().contains(Capabilities::ENGINE);
         self.queues.waiting.reserve(home.place, ring.subchannels as usize);
         let place = self.subchannels.insert(Entry {
             subchannel: Subchannel::new(options.devno, options.enabled, options.mode),

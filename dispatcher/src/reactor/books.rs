@@ -4,7 +4,7 @@
 use crate::clock;
 use crate::metrics::{Counters, Latencies, Series, Stage};
 use crate::subchannel::{Answer, Owed};
-use fctl_ringabi::{CompletionFlags, Disposition, Operation};
+use fctl_ringabi::{CompletionFlags, Disposition, Operation, StageTimes};
 
 /// Starts that ran and ended in one look at the clock, one after the other, and have all their other stages in common, too: those of a batch, as a rule. They
 /// are counted, and written down together when that ends (measured with FBA reads in batches of 32: 3 % of the dispatcher's instructions).
@@ -14,8 +14,7 @@ struct Run {
     posted: u64,
     taken: u64,
     issued: u64,
-    /// All of it fell into this look at the clock.
-    at_once: bool,
+    times: StageTimes,
     count: u64,
 }
 
@@ -84,18 +83,18 @@ impl Books {
         }
     }
 
-    /// Writes down the end of a start that ran. True if all of it fell into one look at the clock. `has_clock`: its posted time is on our clock.
+    /// Writes down the end of a start that ran, and tells its stages. `has_clock`: its posted time is on our clock.
     #[inline(always)]
-    pub(super) fn end_of_start(&mut self, owed: &Owed, issued: u64, has_clock: bool) -> bool {
+    pub(super) fn end_of_start(&mut self, owed: &Owed, issued: u64, has_clock: bool) -> StageTimes {
         let posted = if has_clock { owed.posted } else { 0 };
         if (posted, owed.taken, issued) != (self.run.posted, self.run.taken, self.run.issued) {
             self.begin_run(posted, owed.taken, issued);
         }
         self.run.count += 1;
-        self.run.at_once
+        self.run.times
     }
 
-    /// The same for a start that was taken, issued and ended in this look at the clock, behind [`begin_run`](Self::begin_run).
+    /// The same for a start that was taken, issued and ended in this look at the clock, behind one such: the stages of that are its stages.
     #[inline(always)]
     pub(super) fn ended_at_once(&mut self, posted: u64) {
         if posted != self.run.posted {
@@ -104,11 +103,23 @@ impl Books {
         self.run.count += 1;
     }
 
-    /// Begins to count starts with these stages.
+    /// Begins to count starts with these stages, and tells them.
     #[inline(never)]
-    pub(super) fn begin_run(&mut self, posted: u64, taken: u64, issued: u64) {
+    pub(super) fn begin_run(&mut self, posted: u64, taken: u64, issued: u64) -> StageTimes {
         self.end_run();
-        self.run = Run { posted, taken, issued, at_once: taken == issued && issued == self.now, count: 0 };
+        let times = self.times(taken, issued);
+        self.run = Run { posted, taken, issued, times, count: 0 };
+        times
+    }
+
+    /// When the stages were passed of what ends now.
+    #[inline]
+    pub(super) fn times(&self, taken: u64, issued: u64) -> StageTimes {
+        let after = |later: u64, earlier: u64| u32::try_from(later.saturating_sub(earlier)).unwrap_or(u32::MAX);
+        // Zero says that it never was issued; what was, in the turn that took it, has the same stamp.
+        let issued_after = if issued == 0 { 0 } else { after(issued, taken).max(1) };
+        let ended_after = after(self.now, taken).max(issued_after);
+        StageTimes { taken, issued_after, completed_after: ended_after, delivered_after: ended_after }
     }
 
     /// Writes down the starts that ran in the same stages.

@@ -112,7 +112,7 @@ fn take_batch(
     // nothing that was not promised.
     let mut free = ring.port.room(ring.owed + ready)?.saturating_sub(ring.owed);
     // Nothing can overtake anything here.
-    if batch.looks_like_starts() && !queues.any_stop() && ring.host.is_none() {
+    if ring.may_run_through && batch.looks_like_starts() && !queues.any_stop() {
         run_through(place, batch, ready.min(free), ring, guest, subchannels, books)?;
         free -= batch.read();
     }

@@ -215,8 +215,10 @@ impl Reactor {
         if !took {
             self.books.look_at_clock();
         }
-        self.pass_of_stops(queued::CLEAR);
-        self.pass_of_stops(queued::HALT);
+        if self.queues.any_stop() {
+            self.pass_of_stops(queued::CLEAR);
+            self.pass_of_stops(queued::HALT);
+        }
         self.pass(queued::START);
         if !self.queues.waiting.is_empty() {
             self.give_slots();

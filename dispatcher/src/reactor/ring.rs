@@ -64,6 +64,8 @@ pub(super) struct Ring {
     pub(super) unsettled: Vec<u32>,
     /// Subchannels whose home this is.
     pub(super) subchannels: u32,
+    /// One of them has, or had, a device that needs no engine: a start may run through.
+    pub(super) may_run_through: bool,
     pub(super) violation: Option<fctl_ringabi::Violation>,
 }
 
@@ -99,6 +101,7 @@ impl Ring {
             waiter: None,
             unsettled: Vec::new(),
             subchannels: 0,
+            may_run_through: false,
             violation: None,
         }
     }
