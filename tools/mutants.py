@@ -50,11 +50,21 @@ MUTANTS = [
         [
             (
                 "reactor/issue.rs",
-                "        self.pass_of_stops(queued::CLEAR);\n        self.pass_of_stops(queued::HALT);\n",
-                "        self.pass_of_stops(queued::HALT);\n        self.pass_of_stops(queued::CLEAR);\n",
+                "            self.pass_of_stops(queued::CLEAR);\n            self.pass_of_stops(queued::HALT);\n",
+                "            self.pass_of_stops(queued::HALT);\n            self.pass_of_stops(queued::CLEAR);\n",
             )
         ],
         "merge::in_one_turn_clears_go_out_first_then_halts_then_starts",
+    ),
+    (
+        "a start runs through though a clear stands behind it",
+        [("reactor/intake.rs", "batch.looks_like_starts() && !queues.any_stop()", "!queues.any_stop()")],
+        "run_through::what_a_batch_overtakes_no_device_sees",
+    ),
+    (
+        "a start behind one that ran through finds the subchannel idle",
+        [("reactor/through.rs", " || entry.ran_through == turn_number", "")],
+        "run_through::no_guest_can_tell_at_once_from_later",
     ),
     (
         "a start with channel end alone ends the short way",
@@ -111,9 +121,9 @@ MUTANTS = [
         [
             (
                 ACCEPT,
-                "            self.refused_start(owed, cc, answers);\n            return false;\n        }\n        // Device active stays on",
-                "            self.orb = *orb;\n            self.refused_start(owed, cc, answers);\n"
-                "            return false;\n        }\n        // Device active stays on",
+                "            return self.ended(owed, cc, answers);\n        }\n        self.take_start(orb, owed);\n",
+                "            self.orb = *orb;\n            return self.ended(owed, cc, answers);\n        }\n"
+                "        self.take_start(orb, owed);\n",
             )
         ],
         "model::conformance::item_19_a_second_ssch_is_refused_and_its_orb_ignored",

@@ -111,8 +111,8 @@ WEAKENINGS = [
     (
         "lap off by one, so that an old slot is valid",
         "consumer.rs",
-        "let (word, expected) = (self.head.word(), self.head.lap());",
-        "let (word, expected) = (self.head.word(), self.head.lap().wrapping_sub(1));",
+        "let (word, expected) = (place.word(), place.lap());",
+        "let (word, expected) = (place.word(), place.lap().wrapping_sub(1));",
         "entries_arrive_whole_and_in_order_over_several_laps",
     ),
     (

@@ -173,6 +173,11 @@ impl Pair {
     fn running_through(&self) -> Result<(), String> {
         let orb = Orb::new(0x9876, 0x1230).with_key(3).with_lpm(0x80).with_control(OrbControl::SUSPEND | OrbControl::PREFETCH);
         let owed = Owed { tag: 9, posted: 0, taken: 0, flags: DescriptorFlags::empty(), operation: Operation::Start };
+        let (mut silently, mut told, mut answers) = (self.ours.clone(), self.ours.clone(), Log::default());
+        told.accept(Ours::Start(&orb), owed, &mut answers);
+        if silently.accept_silently(&orb, owed) != answers.0.is_empty() || format!("{silently:?}") != format!("{told:?}") {
+            return Err(format!("a start accepted in silence leaves {silently:?}, any other {told:?} with {:?}", answers.0));
+        }
         for end in [Some(PlainEnd::new(0x1238, 3)), None] {
             let (mut short, mut long) = (self.ours.clone(), self.ours.clone());
             let mut expected = Log::default();
