@@ -169,6 +169,8 @@ pub struct Place {
 pub enum What {
     /// Starts to 256 null subchannels.
     Null,
+    /// The same to null subchannels whose starts wait for the pass.
+    Later,
     /// 4 KiB reads by 128 FBA subchannels, one Read CCW each.
     Fba,
     /// The same as Linux sends it: eight data-chained CCWs of 512.

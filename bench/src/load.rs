@@ -8,6 +8,7 @@ use crate::fba::{self, FbaReads, Reading};
 use crate::goals::{p1, p3};
 use crate::guest::{Clears, NoProgram, Program, RingWire};
 use crate::guest_memory::GuestMemory;
+use crate::later::Later;
 use crate::ledger::Ledger;
 use crate::placement::Placement;
 use crate::pump::{throughput, Shape, Throughput, Times, Until, Wire};
@@ -60,18 +61,24 @@ pub fn perform(options: &Load) -> Measured<Account> {
         }),
     };
     match options.what {
-        What::Null => null(options, placement, until, NoProgram),
-        What::Clear => null(options, placement, until, Clears),
+        What::Null => null(options, placement, until, || Box::new(Null), NoProgram),
+        What::Later => null(options, placement, until, || Box::new(Later), NoProgram),
+        What::Clear => null(options, placement, until, || Box::new(Null), Clears),
         What::Fba => reads(options, placement, until, Reading::Whole),
         What::FbaChained => reads(options, placement, until, Reading::Chained),
     }
 }
 
-fn null(options: &Load, placement: Placement, until: Until, program: impl Program + Send) -> Measured<Account> {
+fn null(
+    options: &Load,
+    placement: Placement,
+    until: Until,
+    device: fn() -> Box<dyn SubchannelDevice>,
+    program: impl Program + Send,
+) -> Measured<Account> {
     let memory = GuestMemory::new(1 << 20)?;
     let depth = options.depth.unwrap_or(options.batch * 8).clamp(options.batch, p1::SUBCHANNELS);
     let shape = Shape { batch: options.batch, depth };
-    let device = || -> Box<dyn SubchannelDevice> { Box::new(Null) };
     drive(options, placement, until, shape, &memory, p1::SUBCHANNELS.into(), device, program)
 }
 

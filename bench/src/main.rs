@@ -19,6 +19,7 @@ mod goals;
 mod guest;
 mod guest_memory;
 mod latency_log;
+mod later;
 mod ledger;
 mod load;
 mod machine;

@@ -11,11 +11,11 @@ use crate::fba::{self, FbaReads, Reading};
 use crate::goals::p3;
 use crate::guest::{NoProgram, Program};
 use crate::guest_memory::GuestMemory;
+use crate::later::Later;
 use crate::method::Wanted;
 use crate::report::Row;
 use crate::subject::{id, ring, usual, Subject};
 use crate::volume_file::VolumeFile;
-use fctl_dispatcher::device::null::Null;
 use fctl_dispatcher::device::SubchannelDevice;
 use fctl_dispatcher::region::RegionWords;
 use fctl_dispatcher::SubchannelOptions;
@@ -152,8 +152,8 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let null = compare(
         setting,
         "taken → issued of 15 modest, null, p99",
-        "all are issued in the turn that takes them; it is the time until the turn has taken from all rings",
-        &|greedy| wait(setting, greedy, &memory, NoProgram, || Box::new(Null)),
+        "their starts wait for the pass, which is in the turn that takes them; it is the time until the turn has taken from all rings",
+        &|greedy| wait(setting, greedy, &memory, NoProgram, || Box::new(Later)),
     )?;
     let volume = VolumeFile::new(&setting.options.place.dir, setting.options.volume_bytes())?;
     let memory = fba::memory(MODEST + GREEDY)?;

@@ -5,6 +5,7 @@ use super::{Optional, Setting};
 use crate::error::Measured;
 use crate::guest::NoProgram;
 use crate::guest_memory::GuestMemory;
+use crate::later::Later;
 use crate::method::Wanted;
 use crate::peers::uring_nop::Submission;
 use crate::peers::{crossbeam_echo, rtrb_echo, uring_nop};
@@ -12,6 +13,7 @@ use crate::pump::{throughput, Shape, Throughput, Until};
 use crate::report::Row;
 use crate::subject::{usual, Subject};
 use fctl_dispatcher::device::null::Null;
+use fctl_dispatcher::device::SubchannelDevice;
 use fctl_dispatcher::Builder;
 
 /// Subchannels.
@@ -24,8 +26,17 @@ const SHAPE: Shape = Shape { batch: 32, depth: 256 };
 /// # Errors
 /// It did wrong.
 pub fn starts(setting: &Setting<'_>, settings: Builder, memory: &GuestMemory) -> Measured<Throughput> {
+    of(setting, settings, memory, || Box::new(Null))
+}
+
+fn of(
+    setting: &Setting<'_>,
+    settings: Builder,
+    memory: &GuestMemory,
+    device: fn() -> Box<dyn SubchannelDevice>,
+) -> Measured<Throughput> {
     let placement = setting.placement;
-    let (subject, guest) = Subject::start_with(placement, settings, memory, SUBCHANNELS.into(), || Box::new(Null))?;
+    let (subject, guest) = Subject::start_with(placement, settings, memory, SUBCHANNELS.into(), device)?;
     let until = Until::Times(setting.options.times());
     let clock = subject.clock();
     let measured = placement.on_guest(|| throughput(&mut guest.wire(NoProgram, true), SHAPE, until, placement, Some(clock)))?;
@@ -58,6 +69,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
         Optional::new("P1", what, "io_uring no-op, SQPOLL", "M/s", "≥ 4 (below 200 ns)"),
         Optional::new("P1", what, "io_uring no-op, entered", "M/s", "(no goal)"),
         Optional::new("P1", what, "crossbeam-queue echo", "M/s", "(no goal)"),
+        Optional::new("P1", "the same, waiting for the pass", "rtrb echo", "M/s", "(no goal)"),
     ];
     let memory = GuestMemory::new(1 << 20)?;
     let times = setting.options.times();
@@ -72,16 +84,19 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     for _ in setting.pairs() {
         let before = setting.ping_pong()?;
         let first = million(quiet.run(|| ours(setting, &memory))?);
-        let [echo, polled, entered, crossbeam] = &mut rows;
-        let peer = quiet.run(|| rtrb_echo::round_trips(placement, SHAPE, times));
+        let [echo, polled, entered, crossbeam, passed] = &mut rows;
+        let echoes = || quiet.run(|| rtrb_echo::round_trips(placement, SHAPE, times)).map(million);
+        let peer = echoes();
         let second = million(quiet.run(|| ours(setting, &memory))?);
         let moment = f64::midpoint(before, setting.ping_pong()?);
-        echo.pair(first, || peer.map(million), Some(against_echo(moment)))?;
+        echo.pair(first, || peer, Some(against_echo(moment)))?;
         let nops = |submission| quiet.run(|| uring_nop::round_trips(placement, SHAPE, times, submission)).map(million);
         polled.pair(second, || nops(Submission::Polled), against_nops(moment))?;
         let third = million(quiet.run(|| ours(setting, &memory))?);
         entered.pair(third, || nops(Submission::Entered), None)?;
         crossbeam.pair(third, || quiet.run(|| crossbeam_echo::round_trips(placement, SHAPE, times)).map(million), None)?;
+        let later = quiet.run(|| of(setting, usual(placement), &memory, || Box::new(Later)))?;
+        passed.pair(million(later), echoes, None)?;
         for row in &mut rows {
             row.comparison().control(first, second);
             row.comparison().ping_pong(moment);

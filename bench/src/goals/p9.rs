@@ -14,7 +14,7 @@ use std::process::Command;
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/count-instructions.py");
 
 /// The paths that are counted, for the rows that say why they were not.
-const PATHS: [&str; 4] = ["null START", "FBA read, 3 CCWs", "FBA read, 10 CCWs", "CSCH"];
+const PATHS: [&str; 5] = ["null START", "null START by the pass", "FBA read, 3 CCWs", "FBA read, 10 CCWs", "CSCH"];
 
 /// What is counted, as the script tells it.
 #[derive(Debug, Deserialize)]
