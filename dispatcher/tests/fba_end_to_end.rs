@@ -12,12 +12,13 @@ use fctl_ringabi::arch::{
     Ccw, CcwFlags, DeviceStatus, FunctionControl, Orb, OrbControl, PmcwCharacteristics, Schib, SubchannelStatus,
 };
 use fctl_ringabi::{Completion, CompletionKind, Descriptor, Disposition, Extension, Operation, RingSizes};
+use std::fs::FileTimes;
 use std::io::Write as _;
 use std::os::unix::fs::{FileExt, MetadataExt as _};
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 const PROGRAM: u32 = 0x1000;
 const EXTENT: u32 = 0x2000;
@@ -318,4 +319,30 @@ fn a_full_disk_is_a_unit_check_with_sense() {
         return;
     }
     println!("a_full_disk_is_a_unit_check_with_sense: not run, no file system may be mounted here (neither as root nor in a user namespace)");
+}
+
+#[test]
+fn a_guests_reads_write_down_no_times_of_access() {
+    let file = volume_file(64);
+    // So long ago that the next read that counts is written down.
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    let forget = || file.as_file().set_times(FileTimes::new().set_accessed(long_ago)).unwrap();
+    let written_down = || file.as_file().metadata().unwrap().accessed().unwrap() != long_ago;
+    forget();
+    file.as_file().read_exact_at(&mut [0; 512], 0).unwrap();
+    if !written_down() {
+        println!("times of access: not run, this file system writes none down");
+        return;
+    }
+    for cache in [Cache::Buffered, Cache::Direct] {
+        let options = VolumeOptions::default().with_cache(cache);
+        if let Err(error) = Volume::open(file.path(), options) {
+            println!("{cache:?}: not run, {error}");
+            continue;
+        }
+        let mut disk = Disk::new(file.path(), options, Duration::ZERO);
+        forget();
+        assert_eq!(disk.read(0, 8), vec![0; 8 * 512]);
+        assert!(!written_down(), "{cache:?}");
+    }
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 const USUAL_ALIGNMENT: usize = 4096;
 
 impl Volume {
-    /// Opens and locks a plain file or a block device.
+    /// Opens and locks a plain file or a block device. Reads leave its time of access alone where we may say so (`O_NOATIME`: its owner, or `CAP_FOWNER`).
     ///
     /// # Errors
     /// Every reason has its own [`VolumeError`], which says what would be accepted.
@@ -35,8 +35,7 @@ impl Volume {
         check_kind(path, opened.st_mode)?;
         // With O_NONBLOCK left on, io_uring would refuse every operation that cannot be performed at once.
         let flags = rustix::fs::fcntl_getfl(&file).map_err(|error| host(path, "read the flags of the open file", error))?;
-        rustix::fs::fcntl_setfl(&file, flags - OFlags::NONBLOCK)
-            .map_err(|error| host(path, "set the flags of the open file", error))?;
+        set_flags(&file, flags - OFlags::NONBLOCK).map_err(|error| host(path, "set the flags of the open file", error))?;
         let sharing = if options.read_only { Sharing::Shared } else { Sharing::Exclusive };
         lock(file.as_fd(), sharing).map_err(|error| match error {
             LockError::Held(pid) => VolumeError::InUse { path: path.into(), pid },
@@ -68,6 +67,9 @@ fn open_direct(path: &Path, file: &OwnedFd, access: OFlags) -> Result<Direct, Vo
             Errno::INVAL => VolumeError::NoDirect { path: path.into() },
             error => host(path, "open the file for direct I/O", error),
         })?;
+    let flags =
+        rustix::fs::fcntl_getfl(&direct).map_err(|error| host(path, "read the flags of the file for direct I/O", error))?;
+    set_flags(&direct, flags).map_err(|error| host(path, "set the flags of the file for direct I/O", error))?;
     let told = rustix::fs::statx(&direct, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
     let alignment = match told {
         Some(told) if told.stx_mask & StatxFlags::DIOALIGN.bits() != 0 => {
@@ -80,6 +82,12 @@ fn open_direct(path: &Path, file: &OwnedFd, access: OFlags) -> Result<Direct, Vo
         _ => USUAL_ALIGNMENT,
     };
     Ok(Direct { file: direct, alignment })
+}
+
+/// Sets these flags, and that no times of access are written down, if we may say so of this file: to find out whether one is due costs every read (measured with
+/// 4 KiB reads from the page cache of ext4, five interleaved runs: ×1.06).
+fn set_flags(file: &OwnedFd, flags: OFlags) -> Result<(), Errno> {
+    rustix::fs::fcntl_setfl(file, flags | OFlags::NOATIME).or_else(|_| rustix::fs::fcntl_setfl(file, flags))
 }
 
 /// Whether the file has a poll operation: of plain files and block devices only those of FUSE do.
