@@ -189,10 +189,11 @@ mod tests {
             let Command::Load(options) = Cli::parse_from(words).command else { panic!("not a load") };
             let placement = Placement::choose(&options.place).unwrap();
             let until = Until::Answers(5_000);
-            let Account { measured, counters, engine, .. } = null(&options, placement, until, NoProgram).unwrap();
+            let Account { measured, counters, engine, .. } =
+                null(&options, placement, until, || Box::new(super::Null), NoProgram).unwrap();
             assert!(measured.round_trips >= 5_000 && counters.ran == measured.round_trips);
             assert_eq!(engine.operations, 0);
-            let Account { measured, counters, .. } = null(&options, placement, until, Clears).unwrap();
+            let Account { measured, counters, .. } = null(&options, placement, until, || Box::new(super::Null), Clears).unwrap();
             assert!(measured.round_trips >= 5_000 && counters.starts == 0 && counters.issued == measured.round_trips);
             for reading in [Reading::Whole, Reading::Chained] {
                 let Account { measured, engine, .. } = reads(&options, placement, until, reading).unwrap();
