@@ -110,7 +110,7 @@ impl<M: WordMemory> DispatcherPort<M> {
     /// A lap from nowhere: fence the ring.
     #[inline]
     pub fn take(&mut self) -> Result<Option<Descriptor>, Violation> {
-        let batch = self.batch(1, 1);
+        let batch = self.batch(1);
         let Some(words) = self.peek(&batch)? else { return Ok(None) };
         let mut taken = batch;
         self.step(&mut taken);
@@ -118,20 +118,19 @@ impl<M: WordMemory> DispatcherPort<M> {
         Ok(Some(Descriptor::from_words(&words)))
     }
 
-    /// The next descriptors, to be read one by one and taken together by [`take_batch`](Self::take_batch): `most` at most; but up to `reach`, if that is more, where
-    /// one that is no plain start stands so far ahead, and then up to the last such. One that breaks the protocol counts: reading it will tell.
+    /// The next descriptors, `most` at most, to be read one by one and taken together by [`take_batch`](Self::take_batch). One that breaks the protocol counts: reading
+    /// it will tell.
     #[inline]
-    pub fn batch(&mut self, most: u64, reach: u64) -> Batch {
+    pub fn batch(&mut self, most: u64) -> Batch {
         let next = self.submissions.head();
         // Each is looked at once, however often it is the head of nothing.
         let known = self.looked.position().wrapping_sub(next.position());
-        if known < reach {
+        if known < most {
             let (like, mask) = (PlainStart::FIRST, PlainStart::FIRST_MASK);
-            self.unlike = self.submissions.look(&mut self.looked, reach - known, like, mask, self.unlike);
+            self.unlike = self.submissions.look(&mut self.looked, most - known, like, mask, self.unlike);
         }
         let there = self.looked.position().wrapping_sub(next.position());
         let unlike = self.unlike.saturating_sub(next.position());
-        let most = if reach > most { most.max(unlike) } else { most };
         Batch { count: there.min(most), first: next.position(), starts: unlike == 0, next }
     }
 

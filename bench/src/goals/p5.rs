@@ -298,7 +298,7 @@ const LOADS: [(Load, &str, &str); 4] = [
     (
         Load::Delayed(Home::Same),
         "CLEAR among 255 busy, same ring, p99",
-        "posted until the final; the CLEAR stands behind up to 255 starts, of which a turn issues 64",
+        "posted until the final; the CLEAR stands behind up to 255 starts, of which a turn takes 64",
     ),
     (Load::InFlight(Ends::Cancelled), "CLEAR of a read in the kernel, p99", "posted until the cancel is submitted; own ring"),
     (

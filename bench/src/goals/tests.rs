@@ -35,7 +35,7 @@ fn rows(goal: Goal) -> Vec<Row> {
 
 #[test]
 fn starts_and_reads_have_a_row_for_each_peer() {
-    for (goal, count) in [(Goal::P1, 4), (Goal::P2, 2), (Goal::P3, 4), (Goal::P4, 4)] {
+    for (goal, count) in [(Goal::P1, 5), (Goal::P2, 2), (Goal::P3, 4), (Goal::P4, 4)] {
         assert_eq!(rows(goal).len(), count, "{goal:?}");
     }
 }
@@ -66,7 +66,7 @@ fn histograms_are_compared_with_none() {
 
 #[test]
 fn instructions_have_a_row_for_each_path() {
-    assert_eq!(rows(Goal::P9).len(), 4);
+    assert_eq!(rows(Goal::P9).len(), 5);
 }
 
 #[test]

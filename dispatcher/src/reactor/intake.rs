@@ -24,9 +24,6 @@ const MOST_AT_HAND: u32 = 1024;
 /// A channel program with its parameters is seldom longer: Linux' driver for FBA needs 48 bytes and up.
 const PROGRAM_BYTES: usize = 128;
 
-/// So far ahead stops are looked for: taking descriptors is cheap beside issuing starts, and a clear must not wait for those before it.
-const REACH: u32 = 256;
-
 /// What a descriptor's operand turned out to be.
 enum Operand {
     None,
@@ -41,20 +38,13 @@ enum Refusal {
 }
 
 impl Reactor {
-    /// Takes at most `budget` descriptors from each ring, and those before a stop that stands not too far behind them. True if there were any.
+    /// Takes at most `budget` descriptors from each ring. True if there were any.
     #[inline]
     pub(super) fn intake(&mut self, budget: u32) -> bool {
         let mut taken = false;
         for place in 0..self.rings.places() {
-            let Some(ring) = self.rings.get_mut(place) else { continue };
-            let issued = core::mem::replace(&mut ring.may_issue, MOST_PER_RING_AND_TURN) < MOST_PER_RING_AND_TURN;
-            let backlog = core::mem::take(&mut ring.backlog);
-            if ring.serving() {
-                // What was taken before and is not issued yet is of this turn. And stops are looked for only where starts take their time: the look ends at the
-                // slot that the guest writes next, and takes its line away (measured with null devices in batches of 32 across two CPUs: ×0.87).
-                let most = budget.min(MOST_PER_RING_AND_TURN).saturating_sub(backlog);
-                let reach = if issued && budget >= MOST_PER_RING_AND_TURN { REACH.saturating_sub(backlog) } else { most };
-                match self.take_from(place, most, reach) {
+            if self.rings.get(place).is_some_and(Ring::serving) {
+                match self.take_from(place, budget.min(MOST_PER_RING_AND_TURN)) {
                     Ok(any) => taken |= any,
                     Err(violation) => self.fence(place, violation),
                 }
@@ -64,11 +54,11 @@ impl Reactor {
     }
 
     #[inline]
-    fn take_from(&mut self, place: u32, most: u32, reach: u32) -> Result<bool, Violation> {
+    fn take_from(&mut self, place: u32, most: u32) -> Result<bool, Violation> {
         let Self { rings, guests, subchannels, queues, books, .. } = self;
         let Some(ring) = rings.get_mut(place) else { return Ok(false) };
         // One look at the ring for the whole turn: what is posted meanwhile is the next turn's.
-        let mut batch = ring.port.batch(u64::from(most), u64::from(reach));
+        let mut batch = ring.port.batch(u64::from(most));
         let ready = batch.count();
         let fill = ready >= u64::from(most);
         ring.had_its_fill = if ready > 0 && fill { ring.had_its_fill.saturating_add(1) } else { 0 };

@@ -272,16 +272,10 @@ impl Reactor {
             entry.queued &= !mark;
             if mark != queued::START || !entry.subchannel.start_is_next() {
                 Station { index, entry, ring, memory, engine, events, timers, queues, books }.perform(mark);
-            } else if ring.may_issue == 0 {
-                ring.backlog += 1;
-                queues.put_off(index, entry);
             } else if entry.capabilities.contains(Capabilities::ENGINE) && !queues.take_slot(index, entry, engine) {
                 // It stays start-pending in its subchannel: a halt or clear still reaches it.
-            } else {
-                ring.may_issue -= 1;
-                if !start(index, entry, memory, engine, events, timers, books) {
-                    Station { index, entry, ring, memory, engine, events, timers, queues, books }.hear();
-                }
+            } else if !start(index, entry, memory, engine, events, timers, books) {
+                Station { index, entry, ring, memory, engine, events, timers, queues, books }.hear();
             }
         }
         self.queues.of(mark).end(pass);

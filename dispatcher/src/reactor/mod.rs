@@ -42,7 +42,7 @@ use table::{Entry, Guest, Slab};
 use timers::Timers;
 use wait::{Next, Waiting};
 
-/// The most starts of a ring that a turn issues, and the most descriptors that it takes, unless there are others behind them: those are looked for up to 256 ahead.
+/// The most descriptors that a turn takes from one ring.
 pub const MOST_PER_RING_AND_TURN: u32 = 64;
 
 /// The watch number of the control mailbox; rings have their own places.
@@ -129,8 +129,7 @@ impl Reactor {
         self.stopping && self.rings.len() == 0 && self.engine.in_flight_count() == 0
     }
 
-    /// One turn of the loop: takes at most `budget` descriptors from each ring (never more than 64, but for those before a halt, clear or other instruction that
-    /// stands up to 256 ahead, if `budget` is 64 or more), issues what still matters, takes what has
+    /// One turn of the loop: takes at most `budget` descriptors (and never more than 64) from each ring, issues what still matters, takes what has
     /// ended, publishes. Makes at most one system call, and none when there is nothing for the kernel. True if anything was done.
     #[inline]
     pub fn turn(&mut self, budget: u32) -> bool {

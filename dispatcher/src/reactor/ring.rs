@@ -53,10 +53,6 @@ pub(super) struct Ring {
     pub(super) stalled: bool,
     /// For so many turns running as many descriptors were there as a turn may take: more stand behind, and they may be clears.
     pub(super) had_its_fill: u8,
-    /// So many starts may still be issued in this turn; more than a turn may take of starts are taken for the sake of the stops behind them.
-    pub(super) may_issue: u32,
-    /// So many were left over when that was used up.
-    pub(super) backlog: u32,
     pub(super) has_clock: bool,
     pub(super) waiter: Option<Waiter>,
     /// While the ring is drained or detached: its subchannels that may still be busy. Those that are quiet are taken out, and stay quiet, since nothing is taken
@@ -95,8 +91,6 @@ impl Ring {
             owed: 0,
             stalled: false,
             had_its_fill: 0,
-            may_issue: 0,
-            backlog: 0,
             has_clock,
             waiter: None,
             unsettled: Vec::new(),
