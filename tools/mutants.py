@@ -62,6 +62,16 @@ MUTANTS = [
         "run_through::what_a_batch_overtakes_no_device_sees",
     ),
     (
+        "a start runs through before a clear that is to be issued",
+        [("reactor/intake.rs", "batch.looks_like_starts() && !queues.any_stop()", "batch.looks_like_starts()")],
+        "run_through::no_start_runs_through_while_a_clear_is_to_be_issued",
+    ),
+    (
+        "what ran through has used up no room",
+        [("reactor/intake.rs", "        free -= batch.read();\n", "")],
+        "run_through::a_start_behind_one_that_ran_through_waits_for_room",
+    ),
+    (
         "a start behind one that ran through finds the subchannel idle",
         [("reactor/through.rs", " || entry.ran_through == turn_number", "")],
         "run_through::no_guest_can_tell_at_once_from_later",

@@ -37,6 +37,13 @@ WEAKENINGS = [
         "entries_arrive_whole_and_in_order_over_several_laps",
     ),
     (
+        "TAKE -> Relaxed in a look ahead",
+        "consumer.rs",
+        "let first = self.memory.load(at.word(), TAKE);",
+        "let first = self.memory.load(at.word(), Ordering::Relaxed);",
+        "a_look_ahead_sees_a_batch_whole",
+    ),
+    (
         "GIVE_BACK Release -> Relaxed",
         "consumer.rs",
         "const GIVE_BACK: Ordering = Ordering::Release;",

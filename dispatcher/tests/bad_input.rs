@@ -856,3 +856,18 @@ fn attaching_what_is_there_or_to_what_is_not_there_is_an_error() {
     names(&rig.reactor.detach_guest(rig.guest_id).unwrap_err(), &["guest", "is not attached"]);
     names(&rig.reactor.attach_ring(rig.guest_id, rig.guest.ends()).unwrap_err(), &["guest", "is not attached"]);
 }
+
+#[test]
+fn what_ran_through_before_a_violation_is_in_the_counters() {
+    let mut rig = Rig::small();
+    for number in 0..3 {
+        rig.reactor.attach_subchannel(rig.ring, id(number), SubchannelOptions::new(number), Box::new(Null)).unwrap();
+    }
+    rig.post(&[ssch(0, 0, 1), ssch(1, 0, 2), ssch(2, 0, 3)]);
+    let header = Header::read(rig.guest.region.words()).unwrap();
+    rig.guest.region.words().store(header.submission_lane().word(3), 0x0000_0001_0000_0007, Ordering::Release);
+    rig.reactor.turn(64);
+    assert_eq!(final_tags(&rig.completions()), [1, 2, 3]);
+    let counters = rig.reactor.counters();
+    assert_eq!((counters.taken, counters.finals), (3, 3), "{counters:?}");
+}

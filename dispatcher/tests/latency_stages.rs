@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::scripted::{ended, final_tags, plain, ssch, Rig};
+use common::scripted::{ended, final_of, final_tags, plain, ssch, Rig};
 use common::{id, TestGuest, PATIENCE};
 use fctl_dispatcher::device::null::Null;
 use fctl_dispatcher::device::{Capabilities, DeviceEvent, Status};
@@ -177,4 +177,17 @@ fn without_latencies_the_rest_of_the_books_is_kept() {
     assert_eq!((counters.taken, counters.finals, counters.ran), (6, 6, 3));
     let latencies = reactor.take_latencies();
     assert_eq!(Series::ALL.map(|series| counts(&latencies, series)), [[0; 5]; 5]);
+}
+
+#[test]
+fn a_start_that_does_not_run_through_is_told_when_it_ended() {
+    let mut rig = Rig::small();
+    rig.attach(1, NONE, StatusMode::Delivered);
+    rig.batch(&[ssch(1, 0, 1)]);
+    let issued = clock::now();
+    while clock::now() - issued < 2_000_000 {}
+    rig.stage.tell(1, ended(0x1008));
+    rig.turns();
+    let end = final_of(&rig.completions(), 1);
+    assert!(end.times.completed_after >= 2_000_000, "{:?}", end.times);
 }

@@ -3,14 +3,16 @@
 
 mod common;
 
-use common::id;
-use common::scripted::{plain, ssch, Rig};
+use common::scripted::{plain, ssch, Call, Rig, Stage};
+use common::{id, TestGuest};
 use fctl_dispatcher::device::null::Null;
 use fctl_dispatcher::device::{Capabilities, DeviceContext, PlainEnd, SubchannelDevice};
+use fctl_dispatcher::region::RegionWords;
 use fctl_dispatcher::subchannel::StatusMode;
-use fctl_dispatcher::SubchannelOptions;
+use fctl_dispatcher::{Builder, SubchannelOptions};
 use fctl_ringabi::arch::{Orb, SubsystemId};
-use fctl_ringabi::{Completion, Descriptor, DescriptorFlags, Operation};
+use fctl_ringabi::header::word;
+use fctl_ringabi::{Completion, Descriptor, DescriptorFlags, Header, Operation, Producer, RingSizes};
 use proptest::prelude::*;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
@@ -118,5 +120,97 @@ fn what_a_batch_overtakes_no_device_sees() {
         let mut side = Side::new(at_once);
         side.turn(&[ssch(0, 1, 1), ssch(1, 1, 2), plain(Operation::Clear, 0, 3)]);
         assert_eq!(side.starts.load(Ordering::Relaxed), 1, "that of subchannel 1");
+    }
+}
+
+/// A poster that respects nothing: no credit, no reserve.
+fn hostile(rig: &Rig) -> Producer<RegionWords, 8> {
+    let words = rig.guest.region.words().clone();
+    let header = Header::read(&words).unwrap();
+    Producer::new(words, header.submission_lane(), word::SQ_HEAD, 0, 0)
+}
+
+/// What ran through has used up room, and who comes behind it waits for some as it would without it.
+#[test]
+fn a_start_behind_one_that_ran_through_waits_for_room() {
+    // The second is refused, or runs as the first does: it needs room either way.
+    for (at_once, last) in [(true, [0, 0]), (true, [0, 1]), (false, [0, 0]), (false, [0, 1])] {
+        let mut rig = Rig::new(Builder::default(), RingSizes { completion_entries: 16, ..RingSizes::new(8) });
+        for number in 0..8 {
+            let device = Box::new(Counting { at_once, starts: Arc::default() });
+            rig.reactor.attach_subchannel(rig.ring, id(number), SubchannelOptions::new(number), device).unwrap();
+        }
+        let mut poster = hostile(&rig);
+        let mut post = |rig: &mut Rig, numbers: &[u16]| {
+            assert!(poster.room(numbers.len() as u64).unwrap() >= numbers.len() as u64);
+            for &number in numbers {
+                poster.stage(ssch(number, 0, u64::from(number)).to_words()).unwrap();
+            }
+            poster.publish();
+            rig.reactor.turn(64);
+        };
+        post(&mut rig, &[0, 1, 2, 3, 4, 5, 6, 7]);
+        post(&mut rig, &[0, 1, 2, 3, 4, 5, 6]);
+        // There is room for one more.
+        post(&mut rig, &last);
+        let counters = rig.reactor.counters();
+        assert_eq!(
+            (counters.taken, counters.finals, counters.unstored, counters.stalls),
+            (16, 16, 0, 1),
+            "{at_once}: {counters:?}"
+        );
+        assert_eq!(rig.completions().len(), 16);
+        rig.reactor.turn(64);
+        assert_eq!((rig.completions().len(), rig.reactor.counters().unstored), (1, 0), "{at_once}");
+    }
+}
+
+/// Clears go out first, those of other rings too.
+#[test]
+fn no_start_runs_through_while_a_clear_is_to_be_issued() {
+    for at_once in [true, false] {
+        let mut side = Side::new(at_once);
+        // Its clear comes first in the turn, since its ring does.
+        side.rig.attach(9, Capabilities::empty(), StatusMode::Delivered);
+        let log = side.rig.stage.clone();
+        let mut other = TestGuest::new(RingSizes::new(64));
+        let guest = side.rig.reactor.attach_guest(other.memory.clone());
+        let ring = side.rig.reactor.attach_ring(guest, other.ends()).unwrap();
+        let device = Box::new(AfterClears { at_once, log });
+        side.rig.reactor.attach_subchannel(ring, id(1), SubchannelOptions::new(1), device).unwrap();
+        other.poster.post(&ssch(1, 0, 1)).unwrap();
+        side.rig.batch(&[plain(Operation::Clear, 9, 2)]);
+        assert_eq!(other.reader.take().unwrap().expect("its final, in this turn").0.tag, 1);
+    }
+}
+
+/// A null device that is not started before the others were cleared.
+struct AfterClears {
+    at_once: bool,
+    log: Stage,
+}
+
+impl SubchannelDevice for AfterClears {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::empty()
+    }
+
+    fn start_at_once(&mut self, orb: &Orb) -> Option<PlainEnd> {
+        let end = self.at_once.then(|| Null.start_at_once(orb))?;
+        assert_eq!(self.log.take_calls(), [(9, Call::Clear)]);
+        end
+    }
+
+    fn start(&mut self, cx: &mut DeviceContext<'_>, orb: &Orb) {
+        assert_eq!(self.log.take_calls(), [(9, Call::Clear)]);
+        Null.start(cx, orb);
+    }
+
+    fn halt(&mut self, cx: &mut DeviceContext<'_>) {
+        Null.halt(cx);
+    }
+
+    fn clear(&mut self, cx: &mut DeviceContext<'_>) {
+        Null.clear(cx);
     }
 }

@@ -78,8 +78,8 @@ impl<M: WordMemory, const N: usize> Consumer<M, N> {
         let end = place.position().wrapping_add(most);
         let mut at = *place;
         while at.position() != end {
-            // Relaxed: it only tells which slots are worth a look. `peek` reads this word again, with TAKE, before anything behind it.
-            let first = self.memory.load(at.word(), Ordering::Relaxed);
+            // TAKE: who sees the first of a batch sees all of it. `peek` reads this word again, before anything behind it.
+            let first = self.memory.load(at.word(), TAKE);
             if lap_of(first) == at.lap().wrapping_sub(1) {
                 break;
             }

@@ -111,6 +111,9 @@ impl<M: WordMemory> DispatcherPort<M> {
     #[inline]
     pub fn take(&mut self) -> Result<Option<Descriptor>, Violation> {
         let batch = self.batch(1);
+        if batch.count() == 0 {
+            return Ok(None);
+        }
         let Some(words) = self.peek(&batch)? else { return Ok(None) };
         let mut taken = batch;
         self.step(&mut taken);
@@ -152,6 +155,10 @@ impl<M: WordMemory> DispatcherPort<M> {
     /// Takes the descriptors of a batch that were stepped over.
     #[inline]
     pub fn take_batch(&mut self, batch: Batch) {
+        // One that came after the look may have been read, too.
+        if self.looked.position().wrapping_sub(batch.first) < batch.read() {
+            self.looked = batch.next;
+        }
         self.submissions.advance_to(batch.next);
     }
 

@@ -610,3 +610,24 @@ fn an_extension_comes_with_its_completion() {
         serving.join().unwrap();
     });
 }
+
+/// SPEC 3.2: the whole batch becomes visible at once. Who looks ahead before it takes sees all of it, or nothing.
+#[test]
+fn a_look_ahead_sees_a_batch_whole() {
+    check(None, || {
+        let (memory, lane) = lane(2);
+        let consumer = consumer(&memory, lane);
+        let posting = thread::spawn(move || {
+            let mut producer = producer(&memory, lane);
+            assert_eq!(producer.room(3), Ok(4));
+            for value in 1..=3 {
+                stage(&mut producer, value);
+            }
+            assert_eq!(producer.publish(), 3);
+        });
+        let mut place = consumer.head();
+        consumer.look(&mut place, 4, 0, 0, 0);
+        assert!(matches!(place.position(), 0 | 3), "{} of a batch of three", place.position());
+        posting.join().unwrap();
+    });
+}

@@ -710,3 +710,15 @@ fn the_lap_wraps_unnoticed_with_shared_producers() {
         assert_eq!(consumer.take().unwrap().map(value_of), Some(2 * value + 1));
     }
 }
+
+#[test]
+fn a_descriptor_that_came_between_the_look_and_the_peek_is_counted_once() {
+    let (_, mut dispatcher, mut poster, _) = ends(SMALL);
+    let mut batch = dispatcher.batch(1);
+    assert_eq!(batch.count(), 0);
+    poster.post(&clear(1)).unwrap();
+    assert!(dispatcher.peek(&batch).unwrap().is_some());
+    dispatcher.step(&mut batch);
+    dispatcher.take_batch(batch);
+    assert_eq!((dispatcher.batch(8).count(), dispatcher.is_empty()), (0, true));
+}

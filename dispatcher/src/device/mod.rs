@@ -230,7 +230,7 @@ pub trait SubchannelDevice: Send {
 
     /// Performs a start that ends where it begins, with nothing but channel end and device end: it needs no engine slot, no time and no memory of the guest, and
     /// has nothing else to tell. With nothing it is not begun, and [`start`](Self::start) follows. A dispatcher may ask, or go straight to `start`, so that
-    /// must come to the same.
+    /// must come to the same. A ring that comes later in the turn may hold a clear, which goes out after it: such a device shares nothing with subchannels of other rings.
     fn start_at_once(&mut self, _orb: &Orb) -> Option<PlainEnd> {
         None
     }

@@ -69,6 +69,8 @@ impl Books {
     #[inline]
     pub(super) fn look_at_clock(&mut self) {
         self.end_run();
+        // Also one that nobody has joined: its stages are those of the last look.
+        self.run = Run::default();
         self.now = clock::now();
     }
 

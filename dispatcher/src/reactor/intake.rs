@@ -46,7 +46,11 @@ impl Reactor {
             if self.rings.get(place).is_some_and(Ring::serving) {
                 match self.take_from(place, budget.min(MOST_PER_RING_AND_TURN)) {
                     Ok(any) => taken |= any,
-                    Err(violation) => self.fence(place, violation),
+                    Err(violation) => {
+                        // What came before it was taken, and may have ended.
+                        taken = true;
+                        self.fence(place, violation);
+                    }
                 }
             }
         }
