@@ -30,6 +30,7 @@ fn number(name: &str) -> i64 {
     match name {
         "brk" => libc::SYS_brk,
         "clock_gettime" => libc::SYS_clock_gettime,
+        "clock_nanosleep" => libc::SYS_clock_nanosleep,
         "close" => libc::SYS_close,
         "epoll_create1" => libc::SYS_epoll_create1,
         "epoll_ctl" => libc::SYS_epoll_ctl,
