@@ -17,6 +17,8 @@ use core::sync::atomic::Ordering;
 pub struct Batch {
     count: u64,
     first: u64,
+    /// The position at which slots are to be given back.
+    due: u64,
     starts: bool,
     next: Cursor,
 }
@@ -34,8 +36,7 @@ impl Batch {
         self.next.position().wrapping_sub(self.first)
     }
 
-    /// True if they all looked like [plain starts](PlainStart) without *accepted*, and so do those behind them that were looked at: a hint, never to be relied on, for
-    /// the guest may have changed them since.
+    /// True if they all looked like [plain starts](PlainStart) without *accepted*: a hint, never to be relied on, for the guest may have changed them since.
     #[inline]
     pub const fn looks_like_starts(&self) -> bool {
         self.starts
@@ -51,10 +52,6 @@ pub struct DispatcherPort<M> {
     doorbell: Sleeper<M>,
     notification: Waker<M>,
     header: Header,
-    /// Behind the last descriptor that is known to be there.
-    looked: Cursor,
-    /// The position behind the last of those that did not look like a plain start.
-    unlike: u64,
 }
 
 impl<M: WordMemory + Clone> DispatcherPort<M> {
@@ -84,16 +81,13 @@ impl<M: WordMemory + Clone> DispatcherPort<M> {
                 accepted: "at most the completions produced, and at most a ring behind",
             });
         }
-        let lane = header.submission_lane();
         Ok(Self {
-            submissions: Consumer::new(memory.clone(), lane, word::SQ_HEAD, taken),
+            submissions: Consumer::new(memory.clone(), header.submission_lane(), word::SQ_HEAD, taken),
             completions: Producer::new(memory.clone(), header.completion_lane(), word::CQ_HEAD, consumed, produced),
             extensions: header.extension_lane(),
             doorbell: Sleeper::new(memory.clone(), word::SQ_SLEEP),
             notification: Waker::new(memory, word::CQ_SLEEP),
             header,
-            looked: Cursor::new(&lane, taken),
-            unlike: taken,
         })
     }
 }
@@ -110,31 +104,17 @@ impl<M: WordMemory> DispatcherPort<M> {
     /// A lap from nowhere: fence the ring.
     #[inline]
     pub fn take(&mut self) -> Result<Option<Descriptor>, Violation> {
-        let batch = self.batch(1);
-        if batch.count() == 0 {
-            return Ok(None);
-        }
-        let Some(words) = self.peek(&batch)? else { return Ok(None) };
-        let mut taken = batch;
-        self.step(&mut taken);
-        self.take_batch(taken);
-        Ok(Some(Descriptor::from_words(&words)))
+        Ok(self.submissions.take()?.map(|words| Descriptor::from_words(&words)))
     }
 
     /// The next descriptors, `most` at most, to be read one by one and taken together by [`take_batch`](Self::take_batch). One that breaks the protocol counts: reading
     /// it will tell.
     #[inline]
-    pub fn batch(&mut self, most: u64) -> Batch {
+    pub fn batch(&self, most: u64) -> Batch {
+        let (count, unlike) = self.submissions.look(most, PlainStart::FIRST);
         let next = self.submissions.head();
-        // Each is looked at once, however often it is the head of nothing.
-        let known = self.looked.position().wrapping_sub(next.position());
-        if known < most {
-            let (like, mask) = (PlainStart::FIRST, PlainStart::FIRST_MASK);
-            self.unlike = self.submissions.look(&mut self.looked, most - known, like, mask, self.unlike);
-        }
-        let there = self.looked.position().wrapping_sub(next.position());
-        let unlike = self.unlike.saturating_sub(next.position());
-        Batch { count: there.min(most), first: next.position(), starts: unlike == 0, next }
+        let starts = unlike & PlainStart::FIRST_MASK == 0;
+        Batch { count, first: next.position(), due: self.submissions.due(), starts, next }
     }
 
     /// Reads the next descriptor of a batch into a copy, without stepping over it: for a caller that may have no room for its completions yet.
@@ -148,17 +128,24 @@ impl<M: WordMemory> DispatcherPort<M> {
 
     /// Steps over the descriptor that [`peek`](Self::peek) has read.
     #[inline(always)]
-    pub fn step(&self, batch: &mut Batch) {
+    pub fn step(&mut self, batch: &mut Batch) {
         batch.next.step(self.submissions.lane());
+        if batch.next.position() == batch.due {
+            self.give_back_within(batch);
+        }
+    }
+
+    /// A quarter of the ring was consumed: its slots do not wait for the rest of the batch.
+    #[cold]
+    #[inline(never)]
+    fn give_back_within(&mut self, batch: &mut Batch) {
+        self.take_batch(*batch);
+        batch.due = self.submissions.due();
     }
 
     /// Takes the descriptors of a batch that were stepped over.
     #[inline]
     pub fn take_batch(&mut self, batch: Batch) {
-        // One that came after the look may have been read, too.
-        if self.looked.position().wrapping_sub(batch.first) < batch.read() {
-            self.looked = batch.next;
-        }
         self.submissions.advance_to(batch.next);
     }
 

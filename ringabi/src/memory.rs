@@ -33,23 +33,6 @@ pub trait WordMemory {
     /// Reads the body of a slot: the words `index + 1 .. index + N` into `entry[1..]`. `entry[0]` is left alone.
     fn load_body<const N: usize>(&self, index: usize, entry: &mut [u64; N]);
 
-    /// Reads a slot if its first word, read with `order`, is `wanted`; else gives that word.
-    #[inline(always)]
-    fn load_slot<const N: usize>(
-        &self,
-        index: usize,
-        order: Ordering,
-        wanted: impl FnOnce(u64) -> bool,
-    ) -> Result<[u64; N], u64> {
-        let first = self.load(index, order);
-        if !wanted(first) {
-            return Err(first);
-        }
-        let mut entry = [first; N];
-        self.load_body(index, &mut entry);
-        Ok(entry)
-    }
-
     /// Writes the body of a slot: `entry[1..]` to the words `index + 1 .. index + N`. Word `index` is left alone.
     fn store_body<const N: usize>(&self, index: usize, entry: &[u64; N]);
 
@@ -192,25 +175,6 @@ mod mapped {
             for word in 1..N {
                 slot[word].store(entry[word].to_le(), Ordering::Relaxed);
             }
-        }
-
-        #[inline(always)]
-        fn load_slot<const N: usize>(
-            &self,
-            index: usize,
-            order: Ordering,
-            wanted: impl FnOnce(u64) -> bool,
-        ) -> Result<[u64; N], u64> {
-            let slot = self.slot::<N>(index);
-            let first = u64::from_le(slot[0].load(order));
-            if !wanted(first) {
-                return Err(first);
-            }
-            let mut entry = [first; N];
-            for word in 1..N {
-                entry[word] = u64::from_le(slot[word].load(Ordering::Relaxed));
-            }
-            Ok(entry)
         }
 
         #[inline(always)]

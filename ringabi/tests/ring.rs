@@ -722,3 +722,20 @@ fn a_descriptor_that_came_between_the_look_and_the_peek_is_counted_once() {
     dispatcher.take_batch(batch);
     assert_eq!((dispatcher.batch(8).count(), dispatcher.is_empty()), (0, true));
 }
+
+#[test]
+fn a_quarter_of_the_ring_is_given_back_within_a_batch() {
+    let (memory, mut dispatcher, mut poster, _) = ends(SMALL);
+    for tag in 0..SMALL.submission_entries {
+        poster.post(&clear(tag.into())).unwrap();
+    }
+    let (all, quarter) = (u64::from(SMALL.submission_entries), u64::from(SMALL.submission_entries / 4));
+    let mut batch = dispatcher.batch(all);
+    for stepped in 1..all {
+        assert!(dispatcher.peek(&batch).unwrap().is_some());
+        dispatcher.step(&mut batch);
+        assert_eq!((batch.read(), memory.load(word::SQ_HEAD, Relaxed)), (stepped, stepped / quarter * quarter));
+    }
+    dispatcher.take_batch(batch);
+    assert_eq!(dispatcher.batch(all).count(), 1);
+}
