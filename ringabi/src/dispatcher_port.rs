@@ -221,12 +221,6 @@ impl<M: WordMemory> DispatcherPort<M> {
         place.step(self.completions.lane());
     }
 
-    /// Says that the completion which is `ahead` of the next will be staged soon; not where the lane begins anew before that.
-    #[inline(always)]
-    pub fn anticipate_completion_behind(&self, ahead: usize) {
-        self.completions.anticipate_behind(ahead * self.completions.lane().stride_words());
-    }
-
     /// Makes all staged completions visible; true if there were any.
     #[inline]
     pub fn publish(&mut self) -> bool {

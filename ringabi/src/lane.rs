@@ -99,12 +99,6 @@ impl Lane {
         lap.wrapping_add(1)
     }
 
-    /// How far apart the slots are, in words.
-    #[inline(always)]
-    pub const fn stride_words(&self) -> usize {
-        self.stride_words
-    }
-
     /// Word and lap of the first slot, behind a lap. Out of line: a step is then a branch that is hardly ever taken, and not a choice made each time.
     #[cold]
     #[inline(never)]

@@ -132,12 +132,6 @@ impl<M: WordMemory, const N: usize> Producer<M, N> {
         self.memory.prefetch_write(place.word());
     }
 
-    /// The same for the entry that is `words` words behind the next one; nothing where the lane begins anew before that.
-    #[inline(always)]
-    pub fn anticipate_behind(&self, words: usize) {
-        self.memory.prefetch_write(self.next.word() + words);
-    }
-
     /// Makes all staged entries visible at once and returns how many there were.
     #[inline]
     pub fn publish(&mut self) -> u64 {

@@ -40,18 +40,6 @@ impl MainRegion {
         Some(unsafe { self.base.add(usize::try_from(offset).ok()?) })
     }
 
-    /// The doubleword at this address, as it lies there, read once; none if it is not inside, or not at a doubleword boundary.
-    #[inline(always)]
-    pub(super) fn doubleword(&self, address: u64) -> Option<u64> {
-        let offset = address.wrapping_sub(self.first);
-        if offset >= self.length || offset % 8 != 0 {
-            return None;
-        }
-        let offset = usize::try_from(offset).ok()?;
-        // SAFETY: the mapping that `base` begins has `length` bytes; that, the offset and `base` are multiples of eight, and the offset is less.
-        Some(unsafe { self.base.add(offset).cast::<u64>().read_volatile() })
-    }
-
     /// `N` bytes from a doubleword boundary on, each doubleword read once; none if they are not all inside, or do not begin at one, or are no doublewords.
     #[inline(always)]
     pub(super) fn doublewords<const N: usize>(&self, address: u64) -> Option<[u8; N]> {

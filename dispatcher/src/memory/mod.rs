@@ -133,7 +133,7 @@ impl Memory {
     /// [`any_doubleword`](Self::any_doubleword) knows.
     #[inline(always)]
     pub(crate) fn doubleword(&self, address: u64) -> Option<u64> {
-        self.main.doubleword(address)
+        self.main.doublewords(address).map(u64::from_ne_bytes)
     }
 
     /// The same anywhere. None if it is not wholly inside the guest's memory, or not at a doubleword boundary.

@@ -217,11 +217,12 @@ impl Reactor {
             return Err(AttachError::SubchannelExists(id.word()));
         }
         ring.subchannels += 1;
-        ring.may_run_through |= ring.host.is_none() && !device.capabilities().contains(Capabilities::ENGINE);
+        let capabilities = device.capabilities();
+        ring.may_run_through |= ring.host.is_none() && !capabilities.contains(Capabilities::ENGINE);
         self.queues.waiting.reserve(home.place, ring.subchannels as usize);
         let place = self.subchannels.insert(Entry {
             subchannel: Subchannel::new(options.devno, options.enabled, options.mode),
-            capabilities: device.capabilities(),
+            capabilities,
             device,
             slot: None,
             ran_through: 0,

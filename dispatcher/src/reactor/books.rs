@@ -69,8 +69,6 @@ impl Books {
     #[inline]
     pub(super) fn look_at_clock(&mut self) {
         self.end_run();
-        // Also one that nobody has joined: its stages are those of the last look.
-        self.run = Run::default();
         self.now = clock::now();
     }
 
@@ -96,22 +94,27 @@ impl Books {
         self.run.times
     }
 
-    /// The same for a start that was taken, issued and ended in this look at the clock, behind one such: the stages of that are its stages.
+    /// The same for a start that was taken, issued and ended in this look at the clock; all that ended in it before was so, too.
     #[inline(always)]
     pub(super) fn ended_at_once(&mut self, posted: u64) {
-        if posted != self.run.posted {
+        if posted != self.run.posted || self.run.count == 0 {
             self.begin_run(posted, self.now, self.now);
+            debug_assert_eq!(self.run.times, self.times_at_once());
         }
         self.run.count += 1;
     }
 
-    /// Begins to count starts with these stages, and tells them.
+    /// Its stages: as [`times`](Self::times) tells them, but as values that the compiler knows.
+    #[inline(always)]
+    pub(super) const fn times_at_once(&self) -> StageTimes {
+        StageTimes { taken: self.now, issued_after: 1, completed_after: 1, delivered_after: 1 }
+    }
+
+    /// Begins to count starts with these stages.
     #[inline(never)]
-    pub(super) fn begin_run(&mut self, posted: u64, taken: u64, issued: u64) -> StageTimes {
+    fn begin_run(&mut self, posted: u64, taken: u64, issued: u64) {
         self.end_run();
-        let times = self.times(taken, issued);
-        self.run = Run { posted, taken, issued, times, count: 0 };
-        times
+        self.run = Run { posted, taken, issued, times: self.times(taken, issued), count: 0 };
     }
 
     /// When the stages were passed of what ends now.

@@ -11,10 +11,10 @@ use super::books::Books;
 use super::ring::Ring;
 use super::table::{Entry, Guest, Slab};
 use crate::device::Capabilities;
-use fctl_ringabi::{Batch, DescriptorFlags, PlainStart, StageTimes, Violation};
+use fctl_ringabi::{Batch, DescriptorFlags, PlainStart, Violation};
 
 /// So many completions ahead their lines are asked for.
-const AHEAD: usize = 8;
+const AHEAD: u64 = 8;
 
 /// Performs the starts at the head of a batch for which that can be done, `most` at most. Each needs one free slot of the completion ring.
 #[inline(never)]
@@ -33,10 +33,8 @@ pub(super) fn run_through(
     let mut reading = *batch;
     let mut common = DescriptorFlags::all();
     let mut end = Ok(());
-    // What `begin_run` tells too, but the compiler knows that all of them are the same.
-    let times = StageTimes { taken: now, issued_after: 1, completed_after: 1, delivered_after: 1 };
-    let told = books.begin_run(0, now, now);
-    debug_assert_eq!(told, times, "taken, issued and ended in one look at the clock");
+    let times = books.times_at_once();
+    let mut completion_line = ring.port.completion_ahead(AHEAD);
     for _ in 0..most {
         let words = match ring.port.peek(&reading) {
             Ok(Some(words)) => words,
@@ -56,7 +54,7 @@ pub(super) fn run_through(
         let Some(scsw) = entry.subchannel.run_through(&orb, now, |orb| entry.device.start_at_once(orb)) else { break };
         entry.ran_through = turn_number;
         ring.port.step(&mut reading);
-        ring.port.anticipate_completion_behind(AHEAD);
+        ring.port.anticipate_completion(&mut completion_line);
         common &= flags;
         books.ended_at_once(posted & posted_mask);
         if ring.port.stage(final_of(subsystem.word(), tag, orb.intparm(), scsw, turn, times), None).is_err() {
