@@ -67,6 +67,11 @@ MUTANTS = [
         "run_through::no_start_runs_through_while_a_clear_is_to_be_issued",
     ),
     (
+        "a silent start that ran through takes the notification of another away",
+        [("reactor/through.rs", "ring.notify_wanted |= notifies(common);", "ring.notify_wanted = notifies(common);")],
+        "run_through::silent_starts_take_no_notification_away",
+    ),
+    (
         "what ran through has used up no room",
         [("reactor/intake.rs", "        free -= batch.read();\n", "")],
         "run_through::a_start_behind_one_that_ran_through_waits_for_room",

@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::scripted::{plain, ssch, Call, Rig, Stage};
+use common::scripted::{ended, final_tags, plain, ssch, Call, Rig, Stage};
 use common::{id, TestGuest};
 use fctl_dispatcher::device::null::Null;
 use fctl_dispatcher::device::{Capabilities, DeviceContext, PlainEnd, SubchannelDevice};
@@ -212,5 +212,23 @@ impl SubchannelDevice for AfterClears {
 
     fn clear(&mut self, cx: &mut DeviceContext<'_>) {
         Null.clear(cx);
+    }
+}
+
+/// A start that wants no notification takes none away from who ended before it in the same turn.
+#[test]
+fn silent_starts_take_no_notification_away() {
+    for at_once in [true, false] {
+        let mut side = Side::new(at_once);
+        let rig = &mut side.rig;
+        rig.attach(9, Capabilities::empty(), StatusMode::Delivered);
+        rig.post(&[ssch(9, 0, 1)]);
+        rig.reactor.turn(64);
+        assert!(rig.guest.reader.announce_sleep(), "nothing is there yet");
+        rig.stage.tell(9, ended(0x1008));
+        rig.post(&[ssch(0, 0, 2).with_flags(DescriptorFlags::NO_NOTIFICATION)]);
+        rig.reactor.turn(64);
+        assert_eq!(final_tags(&rig.completions()), [1, 2]);
+        assert_eq!(rig.reactor.counters().notifications, 1);
     }
 }
