@@ -4,6 +4,7 @@
 use super::{Backing, Capabilities, DeviceContext, DeviceEvent, Sense, Status, SubchannelDevice};
 use crate::engine::OperationResult;
 use fctl_ringabi::arch::Orb;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 /// A device whose answer to a start is told no sooner than a set time after the start.
@@ -139,6 +140,10 @@ impl<D: SubchannelDevice> SubchannelDevice for Delay<D> {
 
     fn backing(&self) -> Option<Backing<'_>> {
         self.inner.backing()
+    }
+
+    fn files(&self) -> Vec<RawFd> {
+        self.inner.files()
     }
 
     fn take_sense(&mut self) -> Option<Sense> {

@@ -15,6 +15,7 @@ use crate::engine::{Engine, OperationResult, SlotId};
 use crate::memory::Memory;
 use bitflags::bitflags;
 use fctl_ringabi::arch::{DeviceStatus, Orb, SubchannelStatus};
+use std::os::fd::RawFd;
 
 pub mod delay;
 pub mod emulated;
@@ -260,6 +261,12 @@ pub trait SubchannelDevice: Send {
     /// What it stores its data on, if operations on that can take long: when one never ends, all devices on it are declared stuck.
     fn backing(&self) -> Option<Backing<'_>> {
         None
+    }
+
+    /// The open files that it names in its operations, if these stay the same and open as long as it is attached. They are registered with the io_uring, which spares
+    /// the kernel a look at the process's files for each operation, and makes it keep them open a little longer: no lock should hang on them. Not on the data path.
+    fn files(&self) -> Vec<RawFd> {
+        Vec::new()
     }
 
     /// Sense bytes of the last unit check, taken away from the device: concurrent sense (PMCW.S = 1).

@@ -72,6 +72,15 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// The open file that it is performed on.
+    pub const fn file(&self) -> RawFd {
+        match *self {
+            Self::Read { file, .. } | Self::Write { file, .. } | Self::Zero { file, .. } | Self::Sync { file } => file,
+        }
+    }
+}
+
 /// How an operation ended: bytes moved (which may be fewer than asked for), or the error number.
 pub type OperationResult = Result<u32, i32>;
 

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: MIT OR Apache-2.0
 //! The io_uring engine: operations, doorbells, notifications and the one sleep point, all in one ring.
 
+mod entrance;
 mod fifo;
+mod files;
 mod slot;
 mod turn;
 mod watches;
 
+use self::entrance::Entrance;
 use self::fifo::Fifo;
+use self::files::Files;
 use self::slot::{token, Slot, KIND_CANCEL, KIND_NOTIFY, KIND_OPERATION, KIND_WATCH};
 use super::uring_setup::{set_up, UringError};
 use super::wakeup::Wakeup;
@@ -15,6 +19,7 @@ use super::{Engine, Operation, OperationResult, Segments, SlotId};
 use io_uring::squeue::Entry;
 use io_uring::{cqueue, IoUring};
 use std::collections::VecDeque;
+use std::os::fd::RawFd;
 use std::time::Duration;
 
 /// What came out of the kernel.
@@ -48,8 +53,10 @@ pub struct EngineCounters {
 pub struct UringEngine {
     ring: IoUring,
     disabled: bool,
+    entrance: Entrance,
     deferred: bool,
     slots: Box<[Slot]>,
+    files: Files,
     free: Vec<u16>,
     staged: Fifo<u16>,
     cancels: VecDeque<(u16, u32)>,
@@ -85,8 +92,10 @@ impl UringEngine {
         Ok(Self {
             ring,
             disabled: deferred,
+            entrance: Entrance::default(),
             deferred,
             slots: (0..slots).map(|_| Slot::default()).collect(),
+            files: Files::default(),
             free: (0..slots).rev().collect(),
             staged: Fifo::with_capacity(slots.into()),
             cancels: VecDeque::with_capacity(slots.into()),
@@ -106,6 +115,16 @@ impl UringEngine {
         if let Err(error) = workers::place(&self.ring, cpus) {
             tracing::warn!(%error, ?cpus, "the kernel's workers cannot be placed: they run wherever the kernel likes");
         }
+    }
+
+    /// Who acquires slots as `owner` names these files in its operations, and keeps them open and as they are until they are unregistered.
+    pub(crate) fn register_files(&mut self, owner: u32, files: Vec<RawFd>) {
+        self.files.add(&self.ring, owner, files);
+    }
+
+    /// `owner` names its files no more.
+    pub(crate) fn unregister_files(&mut self, owner: u32) {
+        self.files.remove(&self.ring, owner);
     }
 
     /// True if completions are run only when this thread asks for them (Linux 6.1).
@@ -322,6 +341,7 @@ impl Drop for UringEngine {
         if !self.quiesce() {
             std::mem::forget(core::mem::take(&mut self.slots));
         }
+        self.entrance.close(&self.ring);
     }
 }
 

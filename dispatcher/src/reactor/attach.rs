@@ -220,6 +220,7 @@ impl Reactor {
         let capabilities = device.capabilities();
         ring.may_run_through |= ring.host.is_none() && !capabilities.contains(Capabilities::ENGINE);
         self.queues.waiting.reserve(home.place, ring.subchannels as usize);
+        let files = device.files();
         let place = self.subchannels.insert(Entry {
             subchannel: Subchannel::new(options.devno, options.enabled, options.mode),
             capabilities,
@@ -233,6 +234,7 @@ impl Reactor {
             enabled: options.enabled,
         });
         guest.insert(id, place);
+        self.engine.register_files(place, files);
         // From here on nothing on the data path allocates for it.
         let count = self.subchannels.places() as usize;
         self.queues.reserve(count);

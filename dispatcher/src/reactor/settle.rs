@@ -130,6 +130,8 @@ impl Reactor {
             if let Some(slot) = entry.slot {
                 self.engine.release(slot);
             }
+            // Before the device closes them.
+            self.engine.unregister_files(index);
         }
     }
 }

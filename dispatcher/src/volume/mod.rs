@@ -2,8 +2,9 @@
 //! Volumes: the files and block devices that DASDs stand on.
 //!
 //! A [`Volume`] is opened once and shared ([`Arc`](std::sync::Arc)) by every subchannel that stands for it. It does no I/O of its own: it
-//! names the operations ([`Operation`]) that an engine performs. The open file that carries the I/O also carries the lock that
-//! keeps a second dispatcher away, so the lock lasts exactly as long as the volume can be written.
+//! names the operations ([`Operation`]) that an engine performs. The lock that keeps a second dispatcher away is carried by an open file of its own, since the
+//! kernel may keep a file that carries I/O open for a while after it was closed ([`Volume::io_files`]): the lock goes with the volume, and at the
+//! latest with the process, which the kernel does not let go before its operations have ended.
 
 mod error;
 mod lock;
@@ -74,7 +75,7 @@ impl VolumeOptions {
     }
 }
 
-/// The second open file of a volume opened with [`Cache::Direct`].
+/// The open file of the direct operations of a volume opened with [`Cache::Direct`].
 #[derive(Debug)]
 struct Direct {
     file: OwnedFd,
@@ -88,7 +89,8 @@ pub struct Volume {
     name: String,
     bytes: u64,
     options: VolumeOptions,
-    file: OwnedFd,
+    lock: OwnedFd,
+    cached: OwnedFd,
     direct: Option<Direct>,
     waits: bool,
     reservation: Reservation,
@@ -115,9 +117,20 @@ impl Volume {
         self.options
     }
 
-    /// The open file that carries the lock and the buffered operations.
-    pub fn file(&self) -> RawFd {
-        self.file.as_raw_fd()
+    /// The open file that carries the lock, and no I/O: further locks of the same owner go there.
+    pub fn lock_file(&self) -> RawFd {
+        self.lock.as_raw_fd()
+    }
+
+    /// The open files that carry the I/O, the same ones as long as the volume is open: for [`SubchannelDevice::files`](crate::device::SubchannelDevice::files).
+    pub fn io_files(&self) -> Vec<RawFd> {
+        [Some(self.cached_file()), self.direct_file()].into_iter().flatten().collect()
+    }
+
+    /// The open file of the operations that go through the page cache.
+    #[inline]
+    pub fn cached_file(&self) -> RawFd {
+        self.cached.as_raw_fd()
     }
 
     /// The open file of the direct operations; there is one with [`Cache::Direct`] only.
@@ -153,13 +166,13 @@ impl Volume {
     /// The operation that makes a range read as zeros. Where [`is_durable`](Self::is_durable), [`sync`](Self::sync) must follow.
     #[inline]
     pub fn zero(&self, offset: u64, length: u64) -> Operation {
-        Operation::Zero { file: self.file(), offset, length }
+        Operation::Zero { file: self.cached_file(), offset, length }
     }
 
     /// The operation that brings earlier operations to stable storage.
     #[inline]
     pub fn sync(&self) -> Operation {
-        Operation::Sync { file: self.file() }
+        Operation::Sync { file: self.cached_file() }
     }
 
     /// Which of the two open files can perform an operation.
@@ -169,7 +182,7 @@ impl Volume {
             Some(direct) if offset % direct.alignment as u64 == 0 && segments.aligned(direct.alignment) => {
                 direct.file.as_raw_fd()
             }
-            _ => self.file(),
+            _ => self.cached_file(),
         }
     }
 

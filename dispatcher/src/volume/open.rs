@@ -5,9 +5,9 @@ use super::lock::{lock, LockError, Sharing};
 use super::reservation::Reservation;
 use super::{Cache, Direct, Volume, VolumeError, VolumeOptions, BLOCK_BYTES};
 use rustix::event::epoll;
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, StatxFlags};
 use rustix::io::Errno;
-use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// The alignment that suits all but exotic files, where the kernel does not tell (before Linux 6.1).
@@ -24,8 +24,7 @@ impl Volume {
         let found = rustix::fs::stat(path).map_err(|error| not_opened(path, error))?;
         check_kind(path, found.st_mode)?;
         let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
-        // Not blocking, in case that it has become a FIFO meanwhile.
-        let file = match rustix::fs::open(path, access | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty()) {
+        let file = match open(path, access) {
             Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) if !options.read_only && is_readable(path) => {
                 return Err(VolumeError::ReadOnly { path: path.into() });
             }
@@ -33,9 +32,6 @@ impl Volume {
         };
         let opened = rustix::fs::fstat(&file).map_err(|error| host(path, "look at the open file", error))?;
         check_kind(path, opened.st_mode)?;
-        // With O_NONBLOCK left on, io_uring would refuse every operation that cannot be performed at once.
-        let flags = rustix::fs::fcntl_getfl(&file).map_err(|error| host(path, "read the flags of the open file", error))?;
-        set_flags(&file, flags - OFlags::NONBLOCK).map_err(|error| host(path, "set the flags of the open file", error))?;
         let sharing = if options.read_only { Sharing::Shared } else { Sharing::Exclusive };
         lock(file.as_fd(), sharing).map_err(|error| match error {
             LockError::Held(pid) => VolumeError::InUse { path: path.into(), pid },
@@ -49,27 +45,23 @@ impl Volume {
         if bytes % BLOCK_BYTES != 0 {
             return Err(VolumeError::Size { path: path.into(), bytes });
         }
+        let cached = again(path, &opened, open(path, access).map_err(|error| not_opened(path, error))?)?;
         let direct = match options.cache {
             Cache::Buffered => None,
-            Cache::Direct => Some(open_direct(path, &file, access)?),
+            Cache::Direct => Some(open_direct(path, &opened, access)?),
         };
-        let waits = can_be_polled(file.as_fd());
+        let waits = can_be_polled(cached.as_fd());
         let name = path.display().to_string();
-        Ok(Self { name, bytes, options, file, direct, waits, reservation: Reservation::default() })
+        Ok(Self { name, bytes, options, lock: file, cached, direct, waits, reservation: Reservation::default() })
     }
 }
 
-/// Opens the very file that is open already once more, for direct I/O: by descriptor, since the path may name another one by now.
-fn open_direct(path: &Path, file: &OwnedFd, access: OFlags) -> Result<Direct, VolumeError> {
-    let again = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let direct =
-        rustix::fs::open(again, access | OFlags::CLOEXEC | OFlags::DIRECT, Mode::empty()).map_err(|error| match error {
-            Errno::INVAL => VolumeError::NoDirect { path: path.into() },
-            error => host(path, "open the file for direct I/O", error),
-        })?;
-    let flags =
-        rustix::fs::fcntl_getfl(&direct).map_err(|error| host(path, "read the flags of the file for direct I/O", error))?;
-    set_flags(&direct, flags).map_err(|error| host(path, "set the flags of the file for direct I/O", error))?;
+fn open_direct(path: &Path, first: &Stat, access: OFlags) -> Result<Direct, VolumeError> {
+    let direct = open(path, access | OFlags::DIRECT).map_err(|error| match error {
+        Errno::INVAL => VolumeError::NoDirect { path: path.into() },
+        error => host(path, "open the file for direct I/O", error),
+    })?;
+    let direct = again(path, first, direct)?;
     let told = rustix::fs::statx(&direct, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN).ok();
     let alignment = match told {
         Some(told) if told.stx_mask & StatxFlags::DIOALIGN.bits() != 0 => {
@@ -82,6 +74,26 @@ fn open_direct(path: &Path, file: &OwnedFd, access: OFlags) -> Result<Direct, Vo
         _ => USUAL_ALIGNMENT,
     };
     Ok(Direct { file: direct, alignment })
+}
+
+/// The file that was opened last, if it is the one that was opened first: the path may name another one by now.
+fn again(path: &Path, first: &Stat, file: OwnedFd) -> Result<OwnedFd, VolumeError> {
+    let opened = rustix::fs::fstat(&file).map_err(|error| host(path, "look at the open file", error))?;
+    if (opened.st_dev, opened.st_ino) == (first.st_dev, first.st_ino) {
+        Ok(file)
+    } else {
+        Err(host(path, "open it again: another file has taken its place", Errno::STALE))
+    }
+}
+
+/// Opens a file, ready for io_uring.
+fn open(path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+    // Not blocking, in case that it has become a FIFO meanwhile.
+    let file = rustix::fs::open(path, flags | OFlags::CLOEXEC | OFlags::NONBLOCK, Mode::empty())?;
+    // With O_NONBLOCK left on, io_uring would refuse every operation that cannot be performed at once.
+    let flags = rustix::fs::fcntl_getfl(&file)? - OFlags::NONBLOCK;
+    set_flags(&file, flags)?;
+    Ok(file)
 }
 
 /// Sets these flags, and that no times of access are written down, if we may say so of this file: to find out whether one is due costs every read (measured with

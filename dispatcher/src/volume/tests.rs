@@ -52,7 +52,7 @@ fn a_process_that_holds_a_lock_of_its_own_is_named() {
 fn io_is_not_refused_for_want_of_an_immediate_answer() {
     let file = file(512);
     let volume = Volume::open(file.path(), VolumeOptions::default()).unwrap();
-    let flags = rustix::fs::fcntl_getfl(&volume.file).unwrap();
+    let flags = rustix::fs::fcntl_getfl(&volume.cached).unwrap();
     assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
 }
 
@@ -72,8 +72,8 @@ fn direct_io_needs_alignment_and_else_goes_through_the_cache() {
         segments
     };
     assert_eq!(volume.read(4096, &segments(0x10000, 4096)), Operation::Read { file: direct, offset: 4096 });
-    assert_eq!(volume.read(0, &segments(0x10001, 4096)), Operation::Read { file: volume.file(), offset: 0 });
-    let cached = Operation::Write { file: volume.file(), offset: 100, durable: true };
+    assert_eq!(volume.read(0, &segments(0x10001, 4096)), Operation::Read { file: volume.cached_file(), offset: 0 });
+    let cached = Operation::Write { file: volume.cached_file(), offset: 100, durable: true };
     assert_eq!(volume.write(100, &segments(0x10000, 4096)), cached);
 }
 

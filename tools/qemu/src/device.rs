@@ -51,7 +51,7 @@ pub fn open_volume(configuration: &VolumeConfiguration) -> Result<Volume, Failur
         opened => opened?,
     };
     // SAFETY: the volume's own descriptor, open as long as the volume is.
-    let file = unsafe { BorrowedFd::borrow_raw(volume.file()) };
+    let file = unsafe { BorrowedFd::borrow_raw(volume.lock_file()) };
     match image_lock::take(file, configuration.read_only) {
         Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err(in_use().into()),
         Err(error) => Err(format!("volume {path:?}: cannot take QEMU's image locks: {error}").into()),

@@ -7,6 +7,7 @@ use fctl_dispatcher::device::{Backing, Capabilities, DeviceContext, DeviceEvent,
 use fctl_dispatcher::engine::OperationResult;
 use fctl_dispatcher::volume::Volume;
 use fctl_ringabi::arch::{DeviceStatus, Orb};
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 /// An FBA device, with faults if any are wanted.
@@ -86,6 +87,10 @@ impl<D: SubchannelDevice> SubchannelDevice for Faulty<D> {
 
     fn backing(&self) -> Option<Backing<'_>> {
         self.device.backing()
+    }
+
+    fn files(&self) -> Vec<RawFd> {
+        self.device.files()
     }
 
     fn take_sense(&mut self) -> Option<Sense> {

@@ -37,10 +37,12 @@ pub use limits::Limits;
 
 use super::{Backing, Capabilities, DeviceContext, DeviceEvent, Sense, Status, SubchannelDevice};
 use crate::engine::OperationResult;
+use crate::volume::Volume;
 use fctl_ringabi::arch::{DeviceStatus, Orb, OrbControl, SubchannelStatus};
 use landing::Landing;
 use moving::Moving;
 use program::{Fetched, Program, ProgramCheck};
+use std::os::fd::RawFd;
 
 /// Where a start stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -374,6 +376,10 @@ impl<U: ControlUnit> SubchannelDevice for Emulated<U> {
     fn backing(&self) -> Option<Backing<'_>> {
         let volume = self.unit.volume()?;
         Some(Backing { id: core::ptr::from_ref(volume).addr(), name: volume.name() })
+    }
+
+    fn files(&self) -> Vec<RawFd> {
+        self.unit.volume().map_or_else(Vec::new, Volume::io_files)
     }
 
     fn take_sense(&mut self) -> Option<Sense> {

@@ -37,7 +37,7 @@ fn a_durable_write_asks_the_kernel_for_stable_storage_and_nothing_else_does() {
             // Built and looked at only: it is not given to the kernel.
             let entry = &mut engine.slots[slot.index()];
             (entry.operation, entry.in_flight, entry.given) = (Some(operation), true, false);
-            let entry = engine.slots[slot.index()].entry(slot.0);
+            let entry = engine.slots[slot.index()].entry(slot.0, &engine.files);
             assert_eq!(rw_flags(&entry), expected, "{operation:?} in {pieces} pieces");
             engine.slots[slot.index()].in_flight = false;
         }

@@ -28,6 +28,8 @@ impl UringEngine {
         if self.disabled {
             self.ring.submitter().register_enable_rings()?;
             self.disabled = false;
+            // From here on the kernel accepts no other thread.
+            self.entrance.open(&self.ring);
         }
         Ok(())
     }
@@ -86,7 +88,7 @@ impl UringEngine {
         while let Some(index) = self.staged.front() {
             // One that was withdrawn stays out of the kernel; its slot may stand here twice then, if it has another operation already.
             if let Some(slot) = self.slots.get_mut(usize::from(index)).filter(|slot| slot.waits()) {
-                let entry = slot.entry(index);
+                let entry = slot.entry(index, &self.files);
                 if !push(&mut queue, &entry) {
                     refused = Some(entry);
                     break;
@@ -141,14 +143,15 @@ impl UringEngine {
         let result = match timeout {
             Some(timeout) => {
                 let timespec = types::Timespec::from(timeout);
-                self.ring.submitter().submit_with_args(want, &types::SubmitArgs::new().timespec(&timespec))
+                self.ring.submitter().submit_with_args(want, &types::SubmitArgs::new().timespec(&timespec)).map(drop)
             }
             None => {
                 let submit = self.ring.submission().len();
                 #[allow(clippy::cast_possible_truncation, reason = "the queue has at most 32768 entries, and `want` is 0 or 1")]
                 let (submit, want) = (submit as u32, want as u32);
-                // SAFETY: no argument is passed; the flag only asks for completions.
-                unsafe { self.ring.submitter().enter::<libc::sigset_t>(submit, want, 1, None) }
+                // What ends where it begins is in the queue without being asked for (measured with one 4 KiB read at a time: ×1.06).
+                let ask = want > 0 || self.kernel_keeps_completions();
+                self.entrance.enter(&self.ring, submit, want, ask)
             }
         };
         #[allow(clippy::cast_possible_truncation, reason = "the queue has at most 32768 entries")]
