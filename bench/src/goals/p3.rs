@@ -6,6 +6,7 @@ use crate::error::{Doing as _, Measured};
 use crate::fba::{self, FbaReads, Reading};
 use crate::guest_memory::GuestMemory;
 use crate::method::Wanted;
+use crate::peers::uring_file::Tuning;
 use crate::peers::{libblkio, uring_reads};
 use crate::pump::{throughput, Shape, Throughput, Until};
 use crate::report::Row;
@@ -61,7 +62,7 @@ pub fn reads(
     Ok(measured)
 }
 
-/// Measures P3: both forms against the ring-fed bare loop, the first against libblkio and the storage daemon too.
+/// Measures P3: both forms against the ring-fed bare loop, the first against the same loop with all of our engine's settings, libblkio and the storage daemon, too.
 ///
 /// # Errors
 /// A side did wrong.
@@ -69,6 +70,7 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
     let peer = "ring-fed bare io_uring loop";
     let (whole, chained) = ("FBA read 4 KiB, 128 deep, 1 × 4096", "FBA read 4 KiB, 128 deep, 8 × 512");
     let mut rows = [Comparison::new("P3", whole, peer, "K/s", "≥ 0.9"), Comparison::new("P3", chained, peer, "K/s", "≥ 0.9")];
+    let mut tuned = Optional::new("P3", whole, "the same, tuned as ours", "K/s", "(no goal)");
     let mut daemon = Optional::new("P3", whole, "vhost-user-blk, storage daemon", "K/s", "≥ 2");
     let mut library = Optional::new("P3", whole, "libblkio, io_uring", "K/s", "(no goal)");
     let volume = VolumeFile::new(&setting.options.place.dir, setting.options.volume_bytes())?;
@@ -82,17 +84,19 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
         let (mut mine, mut controls) = (Vec::new(), Vec::new());
         for ((row, reading), cpu) in rows.iter_mut().zip([Reading::Whole, Reading::Chained]).zip(&mut per_cpu) {
             let our = quiet.run(|| reads(setting, usual(placement), &memory, &volume, reading))?;
-            let peer = quiet.run(|| uring_reads::reads(placement, &volume, &memory, SHAPE, times))?;
+            let peer = quiet.run(|| uring_reads::reads(placement, &volume, &memory, Tuning::Bare, SHAPE, times))?;
             row.pair(thousand(our), thousand(peer), Some(Wanted::AtLeast(0.9)));
             cpu.0.push(our.per_cpu_second / 1e3);
             cpu.1.push(peer.per_cpu_second / 1e3);
             mine.push(thousand(our));
             controls.push(peer.per_second);
         }
+        let next = || quiet.run(|| uring_reads::reads(placement, &volume, &memory, Tuning::AsOurs, SHAPE, times)).map(thousand);
+        tuned.pair(mine[0], next, None)?;
         let next = || quiet.run(|| libblkio::daemon_reads(placement, what, SHAPE, times)).map(thousand);
         daemon.pair(mine[0], next, Some(Wanted::AtLeast(2.0)))?;
         library.pair(mine[0], || quiet.run(|| libblkio::file_reads(placement, what, SHAPE, times)).map(thousand), None)?;
-        for row in rows.iter_mut().chain([daemon.comparison(), library.comparison()]) {
+        for row in rows.iter_mut().chain([tuned.comparison(), daemon.comparison(), library.comparison()]) {
             // Here the control is the bare loop's: it ran twice, with our side between.
             row.control(controls[0], controls[1]);
             if let Some(moment) = moment {
@@ -107,7 +111,8 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
             row.remark("guest and dispatcher share one CPU".into());
         }
     }
+    tuned.comparison().remark("ring-fed loop with file and ring registered, and no times of access".into());
     library.comparison().remark("the peer reads in the guest's own thread".into());
     let bare = rows.into_iter().map(|row| Ok(row.row()));
-    bare.chain([daemon.row(), library.row()]).collect()
+    bare.chain([tuned.row(), daemon.row(), library.row()]).collect()
 }

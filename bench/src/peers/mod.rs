@@ -8,6 +8,7 @@ pub mod libblkio;
 pub mod picks;
 pub mod rtrb_echo;
 pub mod storage_daemon;
+pub mod uring_file;
 pub mod uring_nop;
 pub mod uring_plain;
 pub mod uring_reads;
