@@ -62,7 +62,7 @@
 //! subchannels belongs to exactly one; reactors share nothing but volumes ([`Arc<Volume>`](volume::Volume)) and a guest's
 //! [`memory::Memory`], so they never wait for each other. A subchannel is operational only in the reactor that serves its home ring. A
 //! ring moves by [`Handle::drain`], [`Handle::detach_ring`] and being attached elsewhere: its positions live in the ring, so its guest
-//! notices nothing. Within a reactor each turn takes at most [`MOST_PER_RING_AND_TURN`] descriptors of a ring, so that a greedy one costs the others no turn.
+//! notices nothing. Within a reactor each turn issues at most [`MOST_PER_RING_AND_TURN`] starts of a ring, so that a greedy one costs the others no turn.
 //!
 //! # Full, empty, dead
 //! * *Full*: a start without an engine slot stays start-pending in its subchannel; a halt or clear still reaches it. A guest that owes itself

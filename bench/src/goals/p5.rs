@@ -38,9 +38,6 @@ const DELAY: Duration = Duration::from_secs(5);
 /// Tags of the delayed one, above those of the busy ones, which are their numbers.
 const START: u64 = 1 << 32;
 const CLEAR: u64 = 2 << 32;
-/// So many turns after something was posted it is certainly with the device.
-const SETTLED: u32 = 8;
-
 /// Where the delayed subchannel is at home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Home {
@@ -87,7 +84,9 @@ enum Load {
 #[derive(Clone, Copy, Debug)]
 enum Phase {
     Idle,
-    Started { turn: u32 },
+    /// A start was posted. It is with the device when a read that was posted after it has ended: the turns seen so far may be of before.
+    Started { read_after: Option<u16> },
+    Issued,
     Clearing { turn: u32 },
 }
 
@@ -130,9 +129,11 @@ impl Recovery<'_> {
                     let start = self.reads.prepare(BUSY, START);
                     self.delayed()?.stage(&start)?;
                     self.outstanding += 1;
-                    self.phase = Phase::Started { turn: self.newest };
+                    self.phase = Phase::Started { read_after: None };
                 }
-                Phase::Started { turn } if self.newest.wrapping_sub(turn) >= SETTLED || began.elapsed() >= time => {
+                Phase::Idle => {}
+                Phase::Started { .. } if began.elapsed() < time => {}
+                Phase::Started { .. } | Phase::Issued => {
                     if let Some(held) = &mut self.held {
                         held.clearing();
                     }
@@ -145,7 +146,6 @@ impl Recovery<'_> {
                         held.end()?;
                     }
                 }
-                _ => {}
             }
             for ring in &mut self.rings {
                 ring.publish()?;
@@ -172,6 +172,9 @@ impl Recovery<'_> {
     }
 
     fn read(&mut self, place: u16) -> Measured<()> {
+        if let Phase::Started { read_after: after @ None } = &mut self.phase {
+            *after = Some(place);
+        }
         let descriptor = self.reads.prepare(place, place.into());
         self.outstanding += 1;
         self.rings[0].stage(&descriptor)
@@ -208,6 +211,9 @@ impl Recovery<'_> {
                     let place = u16::try_from(tag).doing("read a tag")?;
                     if !self.reads.done(place) {
                         return Err(wrong(format!("the read of subchannel {place} did not do its work")));
+                    }
+                    if matches!(self.phase, Phase::Started { read_after: Some(after) } if after == place) {
+                        self.phase = Phase::Issued;
                     }
                     if go_on {
                         self.read(place)?;
@@ -298,7 +304,7 @@ const LOADS: [(Load, &str, &str); 4] = [
     (
         Load::Delayed(Home::Same),
         "CLEAR among 255 busy, same ring, p99",
-        "posted until the final; the CLEAR stands behind up to 255 starts, of which a turn takes 64",
+        "posted until the final; the CLEAR stands behind up to 255 starts, of which a turn issues 64",
     ),
     (Load::InFlight(Ends::Cancelled), "CLEAR of a read in the kernel, p99", "posted until the cancel is submitted; own ring"),
     (

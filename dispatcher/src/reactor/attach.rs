@@ -218,6 +218,7 @@ impl Reactor {
         }
         ring.subchannels += 1;
         let capabilities = device.capabilities();
+        ring.uses_engine |= capabilities.contains(Capabilities::ENGINE);
         ring.may_run_through |= ring.host.is_none() && !capabilities.contains(Capabilities::ENGINE);
         self.queues.waiting.reserve(home.place, ring.subchannels as usize);
         let files = device.files();

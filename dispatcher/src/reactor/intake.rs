@@ -24,6 +24,10 @@ const MOST_AT_HAND: u32 = 1024;
 /// A channel program with its parameters is seldom longer: Linux' driver for FBA needs 48 bytes and up.
 const PROGRAM_BYTES: usize = 128;
 
+/// So many starts of a ring may be accepted and not issued yet, where starts take their time. To accept is cheap beside issuing, and a clear must not wait for the
+/// starts before it to be issued.
+const MOST_AHEAD: u32 = 256;
+
 /// What a descriptor's operand turned out to be.
 enum Operand {
     None,
@@ -38,13 +42,20 @@ enum Refusal {
 }
 
 impl Reactor {
-    /// Takes at most `budget` descriptors from each ring. True if there were any.
+    /// Takes at most `budget` descriptors from each ring, and more where they wait to be issued anyway. True if there were any.
     #[inline]
     pub(super) fn intake(&mut self, budget: u32) -> bool {
         let mut taken = false;
         for place in 0..self.rings.places() {
-            if self.rings.get(place).is_some_and(Ring::serving) {
-                match self.take_from(place, budget.min(MOST_PER_RING_AND_TURN)) {
+            let Some(ring) = self.rings.get_mut(place) else { continue };
+            ring.may_issue = MOST_PER_RING_AND_TURN;
+            let waiting = core::mem::take(&mut ring.put_off);
+            if ring.serving() {
+                // Not where starts are over as soon as they are taken: a look so far ahead ends at the slot that the guest writes next, and takes its line away
+                // (measured with null devices in batches of 32 across two CPUs: ×0.87).
+                let ahead = budget >= MOST_PER_RING_AND_TURN && ring.uses_engine;
+                let most = if ahead { MOST_AHEAD - waiting.min(MOST_AHEAD) } else { budget.min(MOST_PER_RING_AND_TURN) };
+                match self.take_from(place, most) {
                     Ok(any) => taken |= any,
                     Err(violation) => {
                         // What came before it was taken, and may have ended.
@@ -59,16 +70,19 @@ impl Reactor {
 
     #[inline]
     fn take_from(&mut self, place: u32, most: u32) -> Result<bool, Violation> {
+        if most == 0 {
+            return Ok(false);
+        }
         let Self { rings, guests, subchannels, queues, books, .. } = self;
         let Some(ring) = rings.get_mut(place) else { return Ok(false) };
         // One look at the ring for the whole turn: what is posted meanwhile is the next turn's.
         let mut batch = ring.port.batch(u64::from(most));
         let ready = batch.count();
-        let fill = ready >= u64::from(most);
-        ring.had_its_fill = if ready > 0 && fill { ring.had_its_fill.saturating_add(1) } else { 0 };
         if ready == 0 {
+            ring.had_its_fill = 0;
             return Ok(false);
         }
+        let fill = ready >= u64::from(most);
         let Some(guest) = guests.get(ring.guest) else { return Ok(false) };
         if subchannels.places() > MOST_AT_HAND {
             for ahead in 0..ready {
@@ -79,6 +93,8 @@ impl Reactor {
         let end = take_batch(place, &mut batch, fill, ring, guest, subchannels, queues, books);
         // Also when the ring is to be fenced: what came before the violation was taken.
         books.counters.taken += batch.read();
+        let more = fill || (batch.read() < ready && !ring.stalled);
+        ring.had_its_fill = if more { ring.had_its_fill.saturating_add(1) } else { 0 };
         ring.port.take_batch(batch);
         ring.answer_poster();
         end.map(|()| batch.read() > 0)
@@ -107,12 +123,14 @@ fn take_batch(
     let mut free = ring.port.room(ring.owed + ready)?.saturating_sub(ring.owed);
     // Nothing can overtake anything here.
     if ring.may_run_through && batch.looks_like_starts() && !queues.any_stop() {
-        run_through(place, batch, ready.min(free), ring, guest, subchannels, books)?;
+        run_through(place, batch, ready.min(free).min(MOST_PER_RING_AND_TURN.into()), ring, guest, subchannels, books)?;
         free -= batch.read();
     }
     let mut completion_line = ring.port.completion_ahead(1);
     let mut descriptor_line = ring.port.descriptor_ahead(ready);
-    while batch.read() < ready {
+    // What is no plain start is executed, or refused, here and now: of that a turn takes no more than it issues starts.
+    let mut others = MOST_PER_RING_AND_TURN;
+    while batch.read() < ready && others > 0 {
         let Some(words) = ring.port.peek(batch)? else { break };
         let need = 1 + u64::from(Descriptor::asks_accepted(&words));
         if free < need {
@@ -142,6 +160,7 @@ fn take_batch(
             }
         }
         ring.owed += need;
+        others -= 1;
         execute(place, guest, subchannels, queues, words, ring, books);
     }
     Ok(())

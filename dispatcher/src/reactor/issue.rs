@@ -7,7 +7,7 @@ use super::queues::{class, Queues};
 use super::ring::Ring;
 use super::table::{queued, Entry};
 use super::timers::Timers;
-use super::Reactor;
+use super::{Reactor, MOST_PER_RING_AND_TURN};
 use crate::device::{Capabilities, DeviceContext, DeviceEvent, Events, SubchannelDevice};
 use crate::engine::{OperationResult, SlotId, UringEngine};
 use crate::memory::Memory;
@@ -216,10 +216,15 @@ impl Reactor {
             self.books.look_at_clock();
         }
         if self.queues.any_stop() {
-            self.pass_of_stops(queued::CLEAR);
-            self.pass_of_stops(queued::HALT);
+            self.pass_out_of_line::<false>(queued::CLEAR);
+            self.pass_out_of_line::<false>(queued::HALT);
         }
-        self.pass(queued::START);
+        // No ring can have more than its share of a turn where there are no more in all.
+        if self.queues.starts() <= MOST_PER_RING_AND_TURN as usize {
+            self.pass::<false>(queued::START);
+        } else {
+            self.pass_out_of_line::<true>(queued::START);
+        }
         if !self.queues.waiting.is_empty() {
             self.give_slots();
         }
@@ -234,7 +239,7 @@ impl Reactor {
         while self.engine.free_slots() > 0 {
             let rings = &self.rings;
             let may_have_clears = |ring: &Ring| ring.serving() && (1..=TURNS_TO_WAIT_FOR_CLEARS).contains(&ring.had_its_fill);
-            let may = |ring| !rings.get(ring).is_some_and(may_have_clears);
+            let may = |ring| rings.get(ring).is_none_or(|ring| ring.may_issue > 0 && !may_have_clears(ring));
             let Some(index) = self.queues.waiting.pop(may) else { break };
             let Some(station) = self.station(index) else { continue };
             station.entry.queued &= !queued::ENGINE;
@@ -243,6 +248,7 @@ impl Reactor {
                 continue;
             }
             station.entry.slot = station.engine.acquire(index);
+            station.ring.may_issue = station.ring.may_issue.saturating_sub(1);
             // What stands in the queue of the next turn is issued then.
             if station.entry.queued & queued::START == 0 {
                 station.begin();
@@ -251,13 +257,13 @@ impl Reactor {
     }
 
     #[inline(never)]
-    fn pass_of_stops(&mut self, mark: u8) {
-        self.pass(mark);
+    fn pass_out_of_line<const SHARED: bool>(&mut self, mark: u8) {
+        self.pass::<SHARED>(mark);
     }
 
-    /// Issues all of a class. What a device answers at once may bring its subchannel here again; that is for the next turn, so that a turn is bounded.
+    /// Issues all of a class; if they are `SHARED`, no more starts of a ring than its share of a turn. What a device answers at once may bring its subchannel here again; that is for the next turn, so that a turn is bounded.
     #[inline(always)]
-    fn pass(&mut self, mark: u8) {
+    fn pass<const SHARED: bool>(&mut self, mark: u8) {
         let pass = self.queues.of(mark).begin();
         let Self { rings, guests, subchannels, engine, events, timers, queues, books, .. } = self;
         // Neighbours in a pass mostly have the same home.
@@ -272,10 +278,19 @@ impl Reactor {
             entry.queued &= !mark;
             if mark != queued::START || !entry.subchannel.start_is_next() {
                 Station { index, entry, ring, memory, engine, events, timers, queues, books }.perform(mark);
+            } else if SHARED && ring.may_issue == 0 {
+                ring.put_off += 1;
+                queues.put_off(index, entry);
             } else if entry.capabilities.contains(Capabilities::ENGINE) && !queues.take_slot(index, entry, engine) {
                 // It stays start-pending in its subchannel: a halt or clear still reaches it.
-            } else if !start(index, entry, memory, engine, events, timers, books) {
-                Station { index, entry, ring, memory, engine, events, timers, queues, books }.hear();
+            } else {
+                // Those with a slot count in any case: others of their ring may be given one behind this pass.
+                if SHARED || entry.slot.is_some() {
+                    ring.may_issue = ring.may_issue.saturating_sub(1);
+                }
+                if !start(index, entry, memory, engine, events, timers, books) {
+                    Station { index, entry, ring, memory, engine, events, timers, queues, books }.hear();
+                }
             }
         }
         self.queues.of(mark).end(pass);

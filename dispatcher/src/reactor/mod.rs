@@ -42,7 +42,8 @@ use table::{Entry, Guest, Slab};
 use timers::Timers;
 use wait::{Next, Waiting};
 
-/// The most descriptors that a turn takes from one ring.
+/// The most starts of one ring that a turn issues, and the most descriptors that it takes where starts run through. Where they wait for their devices it takes up to
+/// 256, so that a clear need not wait for the starts before it to be issued.
 pub const MOST_PER_RING_AND_TURN: u32 = 64;
 
 /// The watch number of the control mailbox; rings have their own places.
@@ -129,8 +130,8 @@ impl Reactor {
         self.stopping && self.rings.len() == 0 && self.engine.in_flight_count() == 0
     }
 
-    /// One turn of the loop: takes at most `budget` descriptors (and never more than 64) from each ring, issues what still matters, takes what has
-    /// ended, publishes. Makes at most one system call, and none when there is nothing for the kernel. True if anything was done.
+    /// One turn of the loop: takes at most `budget` descriptors from each ring (64 or more mean [as many as a turn may take](MOST_PER_RING_AND_TURN)), issues what
+    /// still matters, but no more than 64 starts of each ring, takes what has ended, publishes. Makes at most one system call, and none when there is nothing for the kernel. True if anything was done.
     #[inline]
     pub fn turn(&mut self, budget: u32) -> bool {
         let mut productive = !self.mailbox.is_empty() && self.read_mailbox();

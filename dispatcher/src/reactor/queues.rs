@@ -72,6 +72,12 @@ impl Queues {
         !self.halts.next.is_empty() || !self.clears.next.is_empty()
     }
 
+    /// How many starts and resumes can be issued now.
+    #[inline]
+    pub(super) fn starts(&self) -> usize {
+        self.starts.next.len()
+    }
+
     #[inline(always)]
     pub(super) fn of(&mut self, mark: u8) -> &mut Queue {
         match mark {
@@ -99,6 +105,13 @@ impl Queues {
             entry.queued |= queued::START;
             self.starts.next.push(index);
         }
+    }
+
+    /// A start for which its ring has no share of this turn left stays where the next pass finds it, before what comes in meanwhile.
+    #[inline(never)]
+    pub(super) fn put_off(&mut self, index: u32, entry: &mut Entry) {
+        entry.queued |= queued::START;
+        self.starts.next.push(index);
     }
 
     /// True if the subchannel has an engine slot now; else it waits for one, behind those who wait already.

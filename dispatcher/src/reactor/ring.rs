@@ -51,6 +51,10 @@ pub(super) struct Ring {
     pub(super) owed: u64,
     /// The next descriptor has no room for its completions.
     pub(super) stalled: bool,
+    /// So many starts may still be issued in this turn.
+    pub(super) may_issue: u32,
+    /// So many were put off when there were no more.
+    pub(super) put_off: u32,
     /// For so many turns running as many descriptors were there as a turn may take: more stand behind, and they may be clears.
     pub(super) had_its_fill: u8,
     pub(super) has_clock: bool,
@@ -62,6 +66,8 @@ pub(super) struct Ring {
     pub(super) subchannels: u32,
     /// One of them has, or had, a device that needs no engine: a start may run through.
     pub(super) may_run_through: bool,
+    /// One of them has, or had, a device that does.
+    pub(super) uses_engine: bool,
     pub(super) violation: Option<fctl_ringabi::Violation>,
 }
 
@@ -90,12 +96,15 @@ impl Ring {
             answered: false,
             owed: 0,
             stalled: false,
+            may_issue: 0,
+            put_off: 0,
             had_its_fill: 0,
             has_clock,
             waiter: None,
             unsettled: Vec::new(),
             subchannels: 0,
             may_run_through: false,
+            uses_engine: false,
             violation: None,
         }
     }

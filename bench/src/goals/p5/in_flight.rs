@@ -6,7 +6,6 @@
 //!
 //! The device has a timer that comes in every turn, so it counts the turns of the loop, and the guest can read the count at any time.
 
-use super::SETTLED;
 use crate::error::{Doing as _, Measured};
 use fctl_dispatcher::device::{Capabilities, DeviceContext, DeviceEvent, Status, SubchannelDevice};
 use fctl_dispatcher::engine::{Operation, OperationResult};
@@ -16,6 +15,9 @@ use std::os::fd::AsRawFd as _;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::Arc;
 use vmm_sys_util::eventfd::{EventFd, EFD_CLOEXEC};
+
+/// So many turns after a CLEAR was posted it is certainly with the device.
+const SETTLED: u32 = 8;
 
 /// What ends the read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

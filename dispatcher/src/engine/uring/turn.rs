@@ -45,7 +45,7 @@ impl UringEngine {
                 return Ok(());
             }
             // Let the kernel take what is there. EBUSY resolves itself as completions are taken.
-            self.enter(0, None)?;
+            self.enter(0, None, false)?;
         }
         Err(UringError::Enter { source: io::Error::other(format!("the queue is still full after {MOST_TRIES} calls")) })
     }
@@ -128,17 +128,19 @@ impl UringEngine {
 
     fn try_turn(&mut self, wait: Option<Option<Duration>>) -> Result<(), UringError> {
         self.enable().map_err(|source| UringError::Enter { source })?;
+        // What they stop has ended by then, and the kernel may keep that until it is asked.
+        let stops = !self.cancels.is_empty();
         self.fill()?;
         match wait {
-            None => self.enter(0, None),
+            None => self.enter(0, None, stops),
             Some(timeout) => {
                 self.counters.sleeps += 1;
-                self.enter(1, timeout)
+                self.enter(1, timeout, stops)
             }
         }
     }
 
-    fn enter(&mut self, want: usize, timeout: Option<Duration>) -> Result<(), UringError> {
+    fn enter(&mut self, want: usize, timeout: Option<Duration>, ask: bool) -> Result<(), UringError> {
         self.counters.enters += 1;
         let result = match timeout {
             Some(timeout) => {
@@ -150,7 +152,7 @@ impl UringEngine {
                 #[allow(clippy::cast_possible_truncation, reason = "the queue has at most 32768 entries, and `want` is 0 or 1")]
                 let (submit, want) = (submit as u32, want as u32);
                 // What ends where it begins is in the queue without being asked for (measured with one 4 KiB read at a time: ×1.06).
-                let ask = want > 0 || self.kernel_keeps_completions();
+                let ask = ask || want > 0 || self.kernel_keeps_completions();
                 self.entrance.enter(&self.ring, submit, want, ask)
             }
         };
