@@ -85,9 +85,13 @@ enum Load {
 enum Phase {
     Idle,
     /// A start was posted. It is with the device when a read that was posted after it has ended: the turns seen so far may be of before.
-    Started { read_after: Option<u16> },
+    Started {
+        read_after: Option<u16>,
+    },
     Issued,
-    Clearing { turn: u32 },
+    Clearing {
+        turn: u32,
+    },
 }
 
 /// The clears of a run.

@@ -75,7 +75,7 @@ impl<'a> Reads<'a> {
     #[inline]
     pub unsafe fn queue(&mut self, into: *mut u8, offset: u64, tag: u64) -> Measured<()> {
         let entry = self.entry(into, offset)?.user_data(tag);
-        // SAFETY: the caller's promise for the buffer; the file outlives the ring, as both are borrowed for as long.
+        // SAFETY: the caller's promise for the buffer; the kernel has a reference of its own to the file of a read that it was given, and until then the file is borrowed.
         unsafe { self.queue.push(&entry) }.doing("queue a read")
     }
 

@@ -264,7 +264,8 @@ pub trait SubchannelDevice: Send {
     }
 
     /// The open files that it names in its operations, if these stay the same and open as long as it is attached. They are registered with the io_uring, which spares
-    /// the kernel a look at the process's files for each operation, and makes it keep them open a little longer: no lock should hang on them. Not on the data path.
+    /// the kernel a look at the process's descriptors for each operation, and lets it keep them open for a while after that (Linux before 6.13: at least until all operations
+    /// have ended that were begun before), so no lock should hang on them. A device that wraps another one passes this on. Not on the data path.
     fn files(&self) -> Vec<RawFd> {
         Vec::new()
     }

@@ -88,7 +88,12 @@ impl UringEngine {
         let (ring, deferred) = set_up(slots)?;
         workers::bound(&ring, bounds)?;
         let entries = ring.params().cq_entries();
-        let wakeup = Wakeup::new().map_err(|source| UringError::Setup { entries, source })?;
+        let failed = |source| UringError::Setup { entries, source };
+        let mut wakeup = Wakeup::new().map_err(failed)?;
+        if !deferred {
+            // Before anything is watched: Linux before 5.18 would wait for the end of that, which never comes.
+            wakeup.register(&ring.submitter()).map_err(failed)?;
+        }
         Ok(Self {
             ring,
             disabled: deferred,
@@ -119,12 +124,12 @@ impl UringEngine {
 
     /// Who acquires slots as `owner` names these files in its operations, and keeps them open and as they are until they are unregistered.
     pub(crate) fn register_files(&mut self, owner: u32, files: Vec<RawFd>) {
-        self.files.add(&self.ring, owner, files);
+        self.files.add(&self.ring, owner, files, |file| is_in_flight(&self.slots, file));
     }
 
     /// `owner` names its files no more.
     pub(crate) fn unregister_files(&mut self, owner: u32) {
-        self.files.remove(&self.ring, owner);
+        self.files.remove(&self.ring, owner, |file| is_in_flight(&self.slots, file));
     }
 
     /// True if completions are run only when this thread asks for them (Linux 6.1).
@@ -266,6 +271,11 @@ impl UringEngine {
     }
 }
 
+/// Whether an operation of this file is in the kernel, or waits to be given to it.
+fn is_in_flight(slots: &[Slot], file: RawFd) -> bool {
+    slots.iter().any(|slot| slot.in_flight && slot.operation.is_some_and(|operation| operation.file() == file))
+}
+
 impl Engine for UringEngine {
     #[inline]
     fn segments(&mut self, slot: SlotId) -> &mut Segments {
@@ -338,7 +348,10 @@ impl UringEngine {
 impl Drop for UringEngine {
     /// Waits for the kernel: what it holds is never freed under it.
     fn drop(&mut self) {
-        if !self.quiesce() {
+        if self.quiesce() {
+            // With the ring alone they would go some time later. There may be none.
+            let _ = self.ring.submitter().unregister_files();
+        } else {
             std::mem::forget(core::mem::take(&mut self.slots));
         }
         self.entrance.close(&self.ring);

@@ -54,12 +54,18 @@ impl Wakeup {
         let _ = epoll::delete(&self.set, file);
     }
 
-    /// Forgets what happened before.
-    pub(super) fn arm(&mut self, submitter: &Submitter<'_>) -> io::Result<()> {
+    /// Has completions make it readable.
+    pub(super) fn register(&mut self, submitter: &Submitter<'_>) -> io::Result<()> {
         if !self.registered {
             submitter.register_eventfd(self.completions.as_raw_fd())?;
             self.registered = true;
         }
+        Ok(())
+    }
+
+    /// Forgets what happened before.
+    pub(super) fn arm(&mut self, submitter: &Submitter<'_>) -> io::Result<()> {
+        self.register(submitter)?;
         let mut events = [MaybeUninit::uninit(); 64];
         while epoll::wait(&self.set, &mut events, Some(&rustix::event::Timespec::default()))?.0.len() == 64 {}
         Ok(())

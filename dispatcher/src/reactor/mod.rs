@@ -384,7 +384,8 @@ impl AsFd for Reactor {
 
 impl Drop for Reactor {
     /// Waits for the kernel before any memory that it may use is given up. On another thread than the one that made the turns the kernel does not answer;
-    /// with operations in flight, devices and guests' memory are then leaked rather than freed under it.
+    /// with operations in flight, devices and guests' memory are then leaked rather than freed under it, and in any case the kernel keeps the io_uring, with the files that it
+    /// watches and reads, until that thread ends.
     fn drop(&mut self) {
         if !self.engine.quiesce() {
             tracing::error!(

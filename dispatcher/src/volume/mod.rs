@@ -2,9 +2,14 @@
 //! Volumes: the files and block devices that DASDs stand on.
 //!
 //! A [`Volume`] is opened once and shared ([`Arc`](std::sync::Arc)) by every subchannel that stands for it. It does no I/O of its own: it
-//! names the operations ([`Operation`]) that an engine performs. The lock that keeps a second dispatcher away is carried by an open file of its own, since the
-//! kernel may keep a file that carries I/O open for a while after it was closed ([`Volume::io_files`]): the lock goes with the volume, and at the
-//! latest with the process, which the kernel does not let go before its operations have ended.
+//! names the operations ([`Operation`]) that an engine performs.
+//!
+//! A lock keeps a second dispatcher away. It belongs to an open file, and there may be two of them:
+//! * Buffered operations, in a file system of this host: one carries the lock, another one the operations. The kernel may keep the latter open for a while after it
+//!   was closed ([`SubchannelDevice::files`](crate::device::SubchannelDevice::files)), and the lock must not last longer than the volume. Nor does it end sooner: a process that
+//!   is killed does not end before its buffered operations have.
+//! * Buffered operations, elsewhere: one open file carries both, since a file server may ask for the lock of the one that it is to write.
+//! * Direct operations: one open file carries them and the lock, since they outlive a process that is killed, and the lock with them. What is not aligned goes over another one.
 
 mod error;
 mod lock;
@@ -12,7 +17,7 @@ mod open;
 mod reservation;
 
 use crate::engine::{Operation, Segments};
-use std::os::fd::{AsRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 pub use error::VolumeError;
 use reservation::Reservation;
@@ -75,25 +80,21 @@ impl VolumeOptions {
     }
 }
 
-/// The open file of the direct operations of a volume opened with [`Cache::Direct`].
-#[derive(Debug)]
-struct Direct {
-    file: OwnedFd,
-    /// What offsets, addresses and lengths must be a multiple of.
-    alignment: usize,
-}
-
 /// An open, locked volume.
 #[derive(Debug)]
 pub struct Volume {
     name: String,
     bytes: u64,
     options: VolumeOptions,
-    lock: OwnedFd,
-    cached: OwnedFd,
-    direct: Option<Direct>,
+    /// Carries the operations that go through the page cache, unless the locked one does.
+    cached: Option<OwnedFd>,
+    /// With direct operations: what their offsets, addresses and lengths must be a multiple of.
+    alignment: Option<usize>,
+    local: bool,
     waits: bool,
     reservation: Reservation,
+    // Last: the lock goes when nothing else is open any more.
+    locked: OwnedFd,
 }
 
 impl Volume {
@@ -117,25 +118,26 @@ impl Volume {
         self.options
     }
 
-    /// The open file that carries the lock, and no I/O: further locks of the same owner go there.
+    /// The open file that carries the lock: further locks of the same owner go there.
     pub fn lock_file(&self) -> RawFd {
-        self.lock.as_raw_fd()
+        self.locked.as_raw_fd()
     }
 
-    /// The open files that carry the I/O, the same ones as long as the volume is open: for [`SubchannelDevice::files`](crate::device::SubchannelDevice::files).
-    pub fn io_files(&self) -> Vec<RawFd> {
-        [Some(self.cached_file()), self.direct_file()].into_iter().flatten().collect()
+    /// The open files that carry operations and no lock, the same ones as long as the volume is open: for
+    /// [`SubchannelDevice::files`](crate::device::SubchannelDevice::files).
+    pub fn unlocked_files(&self) -> Vec<RawFd> {
+        self.cached.iter().filter(|_| self.local).map(AsRawFd::as_raw_fd).collect()
     }
 
     /// The open file of the operations that go through the page cache.
     #[inline]
     pub fn cached_file(&self) -> RawFd {
-        self.cached.as_raw_fd()
+        self.cached.as_ref().unwrap_or(&self.locked).as_raw_fd()
     }
 
     /// The open file of the direct operations; there is one with [`Cache::Direct`] only.
     pub fn direct_file(&self) -> Option<RawFd> {
-        self.direct.as_ref().map(|direct| direct.file.as_raw_fd())
+        self.alignment.map(|_| self.locked.as_raw_fd())
     }
 
     /// True if a write must be on stable storage before it counts as done.
@@ -178,10 +180,8 @@ impl Volume {
     /// Which of the two open files can perform an operation.
     #[inline]
     fn file_for(&self, offset: u64, segments: &Segments) -> RawFd {
-        match &self.direct {
-            Some(direct) if offset % direct.alignment as u64 == 0 && segments.aligned(direct.alignment) => {
-                direct.file.as_raw_fd()
-            }
+        match self.alignment {
+            Some(alignment) if offset % alignment as u64 == 0 && segments.aligned(alignment) => self.locked.as_raw_fd(),
             _ => self.cached_file(),
         }
     }

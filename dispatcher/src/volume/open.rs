@@ -3,7 +3,7 @@
 
 use super::lock::{lock, LockError, Sharing};
 use super::reservation::Reservation;
-use super::{Cache, Direct, Volume, VolumeError, VolumeOptions, BLOCK_BYTES};
+use super::{Cache, Volume, VolumeError, VolumeOptions, BLOCK_BYTES};
 use rustix::event::epoll;
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, StatxFlags};
 use rustix::io::Errno;
@@ -32,31 +32,49 @@ impl Volume {
         };
         let opened = rustix::fs::fstat(&file).map_err(|error| host(path, "look at the open file", error))?;
         check_kind(path, opened.st_mode)?;
+        let local = is_local(&file);
+        let (locked, cached, alignment) = match options.cache {
+            Cache::Direct => {
+                let (direct, alignment) = open_direct(path, &opened, access)?;
+                (direct, Some(file), Some(alignment))
+            }
+            Cache::Buffered if local => {
+                let cached = open(path, access).map_err(|error| not_opened(path, error))?;
+                (file, Some(again(path, &opened, cached)?), None)
+            }
+            Cache::Buffered => (file, None, None),
+        };
         let sharing = if options.read_only { Sharing::Shared } else { Sharing::Exclusive };
-        lock(file.as_fd(), sharing).map_err(|error| match error {
+        lock(locked.as_fd(), sharing).map_err(|error| match error {
             LockError::Held(pid) => VolumeError::InUse { path: path.into(), pid },
             LockError::Host(source) => VolumeError::Host { path: path.into(), what: "lock the open file", source },
         })?;
         // The size is taken under the lock, and by seeking, which works for block devices as well.
-        let bytes = rustix::fs::seek(&file, SeekFrom::End(0)).map_err(|error| host(path, "find out the size", error))?;
+        let bytes = rustix::fs::seek(&locked, SeekFrom::End(0)).map_err(|error| host(path, "find out the size", error))?;
         if bytes == 0 {
             return Err(VolumeError::Empty { path: path.into() });
         }
         if bytes % BLOCK_BYTES != 0 {
             return Err(VolumeError::Size { path: path.into(), bytes });
         }
-        let cached = again(path, &opened, open(path, access).map_err(|error| not_opened(path, error))?)?;
-        let direct = match options.cache {
-            Cache::Buffered => None,
-            Cache::Direct => Some(open_direct(path, &opened, access)?),
-        };
-        let waits = can_be_polled(cached.as_fd());
+        let waits = can_be_polled(locked.as_fd());
         let name = path.display().to_string();
-        Ok(Self { name, bytes, options, lock: file, cached, direct, waits, reservation: Reservation::default() })
+        Ok(Self { name, bytes, options, cached, alignment, local, waits, reservation: Reservation::default(), locked })
     }
 }
 
-fn open_direct(path: &Path, first: &Stat, access: OFlags) -> Result<Direct, VolumeError> {
+/// File systems of this host alone: their locks bind those who ask for them, whichever open file carries the I/O. Of others that is not known. With NFS what is
+/// written by an open file without the lock goes on when the server has given the lock to somebody else, with SMB it is refused.
+const LOCAL: [libc::c_long; 5] =
+    [libc::EXT4_SUPER_MAGIC, libc::XFS_SUPER_MAGIC, libc::BTRFS_SUPER_MAGIC, libc::F2FS_SUPER_MAGIC, libc::TMPFS_MAGIC];
+
+/// Whether a file is in such a file system, as far as that can be found out; of a block device that is the one that its node is in.
+fn is_local(file: &OwnedFd) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|found| LOCAL.into_iter().any(|kind| i128::from(kind) == i128::from(found.f_type)))
+}
+
+/// Opens a file for direct I/O; with what its offsets, addresses and lengths must be a multiple of.
+fn open_direct(path: &Path, first: &Stat, access: OFlags) -> Result<(OwnedFd, usize), VolumeError> {
     let direct = open(path, access | OFlags::DIRECT).map_err(|error| match error {
         Errno::INVAL => VolumeError::NoDirect { path: path.into() },
         error => host(path, "open the file for direct I/O", error),
@@ -73,7 +91,7 @@ fn open_direct(path: &Path, first: &Stat, access: OFlags) -> Result<Direct, Volu
         }
         _ => USUAL_ALIGNMENT,
     };
-    Ok(Direct { file: direct, alignment })
+    Ok((direct, alignment))
 }
 
 /// The file that was opened last, if it is the one that was opened first: the path may name another one by now.

@@ -52,8 +52,9 @@ fn a_process_that_holds_a_lock_of_its_own_is_named() {
 fn io_is_not_refused_for_want_of_an_immediate_answer() {
     let file = file(512);
     let volume = Volume::open(file.path(), VolumeOptions::default()).unwrap();
-    let flags = rustix::fs::fcntl_getfl(&volume.cached).unwrap();
-    assert!(!flags.contains(rustix::fs::OFlags::NONBLOCK));
+    for file in [volume.cached.as_ref().unwrap_or(&volume.locked), &volume.locked] {
+        assert!(!rustix::fs::fcntl_getfl(file).unwrap().contains(rustix::fs::OFlags::NONBLOCK));
+    }
 }
 
 #[test]

@@ -38,6 +38,7 @@ fn number(name: &str) -> i64 {
         "eventfd2" => libc::SYS_eventfd2,
         "fcntl" => libc::SYS_fcntl,
         "fstat" => libc::SYS_fstat,
+        "fstatfs" => libc::SYS_fstatfs,
         "ftruncate" => libc::SYS_ftruncate,
         "futex" => libc::SYS_futex,
         "getpid" => libc::SYS_getpid,

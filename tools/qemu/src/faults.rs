@@ -77,6 +77,11 @@ impl<D: SubchannelDevice> SubchannelDevice for Faulty<D> {
         self.device.clear(cx);
     }
 
+    fn reset(&mut self) {
+        self.unanswered = false;
+        self.device.reset();
+    }
+
     fn operation_ended(&mut self, cx: &mut DeviceContext<'_>, result: OperationResult) {
         self.device.operation_ended(cx, result);
     }

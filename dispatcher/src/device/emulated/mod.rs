@@ -379,7 +379,7 @@ impl<U: ControlUnit> SubchannelDevice for Emulated<U> {
     }
 
     fn files(&self) -> Vec<RawFd> {
-        self.unit.volume().map_or_else(Vec::new, Volume::io_files)
+        self.unit.volume().map_or_else(Vec::new, Volume::unlocked_files)
     }
 
     fn take_sense(&mut self) -> Option<Sense> {

@@ -30,7 +30,7 @@ thread_local! {
     static THREAD: Cell<u64> = const { Cell::new(0) };
 }
 
-/// How many threads have registered a ring. No number comes twice, as a thread's address in memory may. Relaxed: only the count matters.
+/// How many threads have registered a ring. In a process no number comes twice, as a thread's address in memory may. Relaxed: only the count matters.
 static THREADS: AtomicU64 = AtomicU64::new(0);
 
 /// Where a ring is registered.
@@ -47,7 +47,8 @@ pub(super) struct Entrance {
 }
 
 impl Entrance {
-    /// Registers the ring with this thread, which is to make all its turns; without that (Linux before 5.18, a thread with 16 rings) it is named by its descriptor.
+    /// Registers the ring with this thread, which the kernel from now on holds to making all its turns (Linux 6.1). Without that, or where the thread has 16 rings already, the
+    /// ring is named by its descriptor.
     pub(super) fn open(&mut self, ring: &IoUring) {
         #[allow(clippy::cast_sign_loss, reason = "an open descriptor is not negative")]
         let mut update = Update { offset: u32::MAX, reserved: 0, data: ring.as_raw_fd() as u64 };
@@ -84,7 +85,8 @@ impl Entrance {
             None => (ring.as_raw_fd(), asked),
         };
         let nothing = std::ptr::null::<libc::sigset_t>();
-        // SAFETY: the kernel reads the ring's own queue, whose entries `push` answers for, and no argument.
+        // SAFETY: both names are this ring's: the descriptor is open as long as `ring` is borrowed, and what this thread has registered stays in its place until `close`, or
+        // the thread's end. The kernel reads the ring's submission queue, whose entries `push` answers for, writes its completion queue, and takes no argument.
         let result = unsafe { libc::syscall(libc::SYS_io_uring_enter, named, submit, want, flags, nothing, 0_usize) };
         answer(result)
     }

@@ -6,7 +6,7 @@
 
 use io_uring::squeue::Flags;
 use io_uring::IoUring;
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::os::fd::RawFd;
 
 /// The most files that are registered. The kernel accepts no more than the process may have open (`RLIMIT_NOFILE`, usually 1024).
@@ -30,17 +30,20 @@ pub(super) struct Files {
     /// For each descriptor, the place of its file in the kernel's table.
     places: Vec<u16>,
     /// For each descriptor that has a place, how often an owner has it.
-    uses: HashMap<RawFd, u32>,
+    uses: BTreeMap<RawFd, u32>,
     /// What each owner has registered.
-    owners: HashMap<u32, Vec<RawFd>>,
+    owners: BTreeMap<u32, Vec<RawFd>>,
     /// Places in the kernel's table that are free.
     free: Vec<u16>,
+    /// Places of files that nobody has any more, but that an operation named which is in flight: some operations are given to a worker of the kernel's, which looks the
+    /// file up when it comes to them, and must not find another one in its place.
+    kept: Vec<(RawFd, u16)>,
     /// The kernel has made the table.
     made: bool,
 }
 
 impl Files {
-    /// How an entry names a file.
+    /// How an entry names a file. By its descriptor alone, whoever uses it: `kept` is for the sake of those who have not registered it.
     #[inline(always)]
     pub(super) fn named(&self, file: RawFd) -> (i32, Flags) {
         // A negative one is beyond every table, and for the kernel to refuse.
@@ -50,8 +53,9 @@ impl Files {
         }
     }
 
-    /// Registers an owner's files, as far as that can be done.
-    pub(super) fn add(&mut self, ring: &IoUring, owner: u32, mut files: Vec<RawFd>) {
+    /// Registers an owner's files, as far as that can be done. `in_flight` tells of which files operations are.
+    pub(super) fn add(&mut self, ring: &IoUring, owner: u32, mut files: Vec<RawFd>, in_flight: impl Fn(RawFd) -> bool) {
+        self.empty_kept(ring, in_flight);
         files.retain(|&file| self.add_one(ring, file));
         if !files.is_empty() {
             self.owners.insert(owner, files);
@@ -81,27 +85,39 @@ impl Files {
         true
     }
 
-    /// Gives up an owner's files. What no other owner has is unregistered; operations that use it go on.
-    pub(super) fn remove(&mut self, ring: &IoUring, owner: u32) {
+    /// Gives up an owner's files. What no other owner has is unregistered, or will be when no operation of it is in flight.
+    pub(super) fn remove(&mut self, ring: &IoUring, owner: u32, in_flight: impl Fn(RawFd) -> bool) {
         for file in self.owners.remove(&owner).unwrap_or_default() {
-            self.remove_one(ring, file);
+            self.remove_one(file);
+        }
+        self.empty_kept(ring, in_flight);
+    }
+
+    fn remove_one(&mut self, file: RawFd) {
+        let Some(uses) = self.uses.get_mut(&file) else { return };
+        *uses -= 1;
+        if *uses == 0 {
+            self.uses.remove(&file);
+            if let Some(place) = usize::try_from(file).ok().and_then(|index| self.places.get_mut(index)) {
+                self.kept.push((file, core::mem::replace(place, NOWHERE)));
+            }
         }
     }
 
-    fn remove_one(&mut self, ring: &IoUring, file: RawFd) {
-        let Some(uses) = self.uses.get_mut(&file) else { return };
-        *uses -= 1;
-        if *uses > 0 {
-            return;
-        }
-        self.uses.remove(&file);
-        let Some(place) = usize::try_from(file).ok().and_then(|index| self.places.get_mut(index)) else { return };
-        let place = core::mem::replace(place, NOWHERE);
-        // Refused on another thread than the one that makes the turns. The file then stays open until another one takes its place, or the ring goes.
-        if let Err(error) = ring.submitter().register_files_update(place.into(), &[-1]) {
-            tracing::debug!(%error, file, "a file stays registered");
-        }
-        self.free.push(place);
+    fn empty_kept(&mut self, ring: &IoUring, in_flight: impl Fn(RawFd) -> bool) {
+        let free = &mut self.free;
+        self.kept.retain(|&(file, place)| {
+            if in_flight(file) {
+                return true;
+            }
+            // Refused on another thread than the one that makes the turns, or for want of memory. The file then stays open until another one takes its place, or the
+            // ring goes.
+            if let Err(error) = ring.submitter().register_files_update(place.into(), &[-1]) {
+                tracing::debug!(%error, file, "a file stays registered");
+            }
+            free.push(place);
+            false
+        });
     }
 
     /// Has the kernel make an empty table, as large as it accepts.
