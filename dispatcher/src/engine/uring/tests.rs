@@ -192,6 +192,10 @@ fn what_is_no_file_is_not_registered() {
 #[test]
 fn a_ring_is_entered_by_its_number_on_its_own_thread_only() {
     let mut engine = UringEngine::new(1).unwrap();
+    if !engine.is_deferred() {
+        println!("a_ring_is_entered_by_its_number_on_its_own_thread_only: not run, before Linux 6.1 a ring may be entered by any thread");
+        return;
+    }
     engine.enter_turn(None).unwrap();
     let [notification, own] = [0, 1].map(|_| EventFd::new(EFD_NONBLOCK).unwrap());
     std::thread::scope(|scope| {
