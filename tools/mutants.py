@@ -50,8 +50,8 @@ MUTANTS = [
         [
             (
                 "reactor/issue.rs",
-                "            self.pass_of_stops(queued::CLEAR);\n            self.pass_of_stops(queued::HALT);\n",
-                "            self.pass_of_stops(queued::HALT);\n            self.pass_of_stops(queued::CLEAR);\n",
+                "            self.pass_out_of_line::<false>(queued::CLEAR);\n            self.pass_out_of_line::<false>(queued::HALT);\n",
+                "            self.pass_out_of_line::<false>(queued::HALT);\n            self.pass_out_of_line::<false>(queued::CLEAR);\n",
             )
         ],
         "merge::in_one_turn_clears_go_out_first_then_halts_then_starts",
@@ -80,6 +80,32 @@ MUTANTS = [
         "a start behind one that ran through finds the subchannel idle",
         [("reactor/through.rs", " || entry.ran_through == turn_number", "")],
         "run_through::no_guest_can_tell_at_once_from_later",
+    ),
+    # A turn's share
+    (
+        "a clear behind many starts is taken when these have been issued",
+        [("reactor/intake.rs", "const MOST_AHEAD: u32 = 256;", "const MOST_AHEAD: u32 = 64;")],
+        "starts_put_off::a_clear_behind_more_starts_than_a_turn_issues_goes_out_in_the_turn_that_takes_it",
+    ),
+    (
+        "a turn issues all that was accepted",
+        [("reactor/issue.rs", "} else if SHARED && ring.may_issue == 0 {", "} else if SHARED && ring.may_issue == u32::MAX {")],
+        "starts_put_off::a_clear_behind_more_starts_than_a_turn_issues_goes_out_in_the_turn_that_takes_it",
+    ),
+    (
+        "starts that were put off count for nothing in the next turn",
+        [("reactor/issue.rs", "                ring.put_off += 1;\n", "")],
+        "starts_put_off::no_more_are_accepted_ahead_than_is_said",
+    ),
+    (
+        "a turn executes all that was posted, whatever it is",
+        [("reactor/intake.rs", "        others -= 1;\n", "")],
+        "starts_put_off::no_more_instructions_of_other_sorts_are_taken_than_starts_are_issued",
+    ),
+    (
+        "starts that are given slots are beyond the share of a turn",
+        [("reactor/issue.rs", "ring.may_issue > 0 && !may_have_clears(ring)", "!may_have_clears(ring)")],
+        "starts_put_off::starts_that_are_given_slots_are_of_the_share_of_a_turn",
     ),
     (
         "a start with channel end alone ends the short way",
@@ -379,6 +405,26 @@ MUTANTS = [
         "a completion ends an operation that was never begun",
         [(ENGINE, "if slot.generation & 0xFF_FFFF != generation || !slot.in_flight {", "if slot.generation & 0xFF_FFFF != generation {")],
         "lib::engine::uring::ending_tests::a_completion_for_a_slot_without_an_operation_is_nobodys",
+    ),
+    (
+        "a registered file's place is given away while an operation may mean it",
+        [("engine/uring/files.rs", "            if in_flight(file) {", "            if in_flight(file) && place == NOWHERE {")],
+        "lib::engine::uring::tests::a_place_is_not_given_away_while_an_operation_may_mean_it",
+    ),
+    (
+        "a file stays registered when the last one that had it has gone",
+        [("reactor/settle.rs", "            self.engine.unregister_files(index);\n", "")],
+        "registered_files::a_volume_with_the_descriptor_numbers_of_one_that_has_gone_is_read_and_written_itself",
+    ),
+    (
+        "a registered ring is entered by its number on any thread",
+        [("engine/uring/entrance.rs", ".filter(|registered| registered.thread == THREAD.get())", "")],
+        "lib::engine::uring::tests::a_ring_is_entered_by_its_number_on_its_own_thread_only",
+    ),
+    (
+        "the lock is on an open file that is registered",
+        [("volume/mod.rs", "self.cached.iter().filter(|_| self.local).map(AsRawFd::as_raw_fd).collect()", "vec![self.lock_file(), self.cached_file()]")],
+        "registered_files::a_process_that_was_killed_while_it_read_leaves_its_volume_free",
     ),
     (
         "a slot that is released is free while the kernel holds its buffers",
