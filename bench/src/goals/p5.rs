@@ -91,12 +91,15 @@ enum Phase {
     Issued,
     Clearing {
         turn: u32,
+        since: Instant,
     },
 }
 
 /// The clears of a run.
 struct Clears {
     turns: Vec<f64>,
+    /// Microseconds from posting the CLEAR until its final was seen.
+    times: Vec<f64>,
     /// Turns from the cancel until the kernel had ended the operation.
     ends: Vec<f64>,
     not_counted: u32,
@@ -110,6 +113,7 @@ struct Recovery<'a> {
     newest: u32,
     outstanding: usize,
     turns: Vec<f64>,
+    times: Vec<f64>,
     /// The device that is cleared, if its operation is in the kernel.
     held: Option<Held>,
     /// The last start was issued before it was cleared.
@@ -143,7 +147,7 @@ impl Recovery<'_> {
                     }
                     self.delayed()?.stage(&Descriptor::new(Operation::Clear, id(BUSY), CLEAR))?;
                     self.outstanding += 1;
-                    self.phase = Phase::Clearing { turn: self.newest };
+                    self.phase = Phase::Clearing { turn: self.newest, since: Instant::now() };
                 }
                 Phase::Clearing { .. } => {
                     if let Some(held) = &mut self.held {
@@ -161,6 +165,7 @@ impl Recovery<'_> {
                 let not_counted = self.held.as_ref().map_or(0, |held| held.not_counted);
                 return Ok(Clears {
                     turns: core::mem::take(&mut self.turns),
+                    times: core::mem::take(&mut self.times),
                     ends: core::mem::take(&mut self.ends),
                     not_counted,
                 });
@@ -198,7 +203,8 @@ impl Recovery<'_> {
                         return Err(wrong("the start was cleared before it was issued".into()));
                     }
                 }
-                (CLEAR, Phase::Clearing { turn }) if completion.cc == 0 => {
+                (CLEAR, Phase::Clearing { turn, since }) if completion.cc == 0 => {
+                    self.times.push(since.elapsed().as_secs_f64() * 1e6);
                     match &mut self.held {
                         None => self.turns.push(f64::from(completion.turn.wrapping_sub(turn))),
                         Some(held) if self.issued => {
@@ -266,9 +272,8 @@ fn run(setting: &Setting<'_>, memory: &GuestMemory, volume: &VolumeFile, load: L
     let time = setting.options.times().run;
     let clears = placement.on_guest(|| {
         let reads = FbaReads::new(memory, BUSY + 1, volume.pieces(), Reading::Whole);
-        let (turns, ends) = (Vec::new(), Vec::new());
-        let mut guest =
-            Recovery { rings, reads, phase: Phase::Idle, newest: 0, outstanding: 0, turns, held, issued: false, ends };
+        let (phase, turns, times, ends) = (Phase::Idle, Vec::new(), Vec::new(), Vec::new());
+        let mut guest = Recovery { rings, reads, phase, newest: 0, outstanding: 0, turns, times, held, issued: false, ends };
         guest.run(time)
     })?;
     let (counters, _) = subject.end()?;
@@ -332,16 +337,18 @@ pub fn measure(setting: &Setting<'_>) -> Measured<Vec<Row>> {
             rows.push(row.not_run(error)?);
             continue;
         }
-        let (mut medians, mut all_ends, mut clears, mut missing) = (Vec::new(), Vec::new(), 0, 0);
+        let (mut medians, mut all_times, mut all_ends, mut clears, mut missing) = (Vec::new(), Vec::new(), Vec::new(), 0, 0);
         for _ in setting.pairs() {
-            let Clears { mut turns, ends, not_counted } = some_clears(|| run(setting, &memory, &volume, load))?;
+            let Clears { mut turns, times, ends, not_counted } = some_clears(|| run(setting, &memory, &volume, load))?;
             missing += not_counted;
             clears += turns.len();
             row.figure(p99(&mut turns), Some(Wanted::AtMost(2.0)));
             medians.push(median_of(&turns));
+            all_times.extend(times);
             all_ends.extend(ends);
         }
-        row.remark(format!("{clears} clears; median {:.0}; {from_to}", median_of(&medians)));
+        let (turns, microseconds) = (median_of(&medians), median_of(&all_times));
+        row.remark(format!("{clears} clears; median {turns:.0}, {microseconds:.0} µs until its final was seen; {from_to}"));
         if load == Load::InFlight(Ends::Cancelled) {
             row.remark(format!("p99 from the cancel until its end and the final {:.0}", p99(&mut all_ends)));
         }
