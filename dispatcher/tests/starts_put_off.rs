@@ -5,10 +5,11 @@
 mod common;
 
 use common::id;
-use common::scripted::{ended, final_of, final_tags, finals, plain, ssch, Call, Rig};
+use common::scripted::{ended, final_of, final_tags, finals, plain, ssch, status, Call, Rig};
 use fctl_dispatcher::device::{Capabilities, DeviceEvent};
 use fctl_dispatcher::subchannel::StatusMode;
 use fctl_dispatcher::{Builder, SubchannelOptions, MOST_PER_RING_AND_TURN};
+use fctl_ringabi::arch::DeviceStatus;
 use fctl_ringabi::{Descriptor, Disposition, Operation, RingSizes};
 use std::sync::{Arc, Mutex};
 
@@ -259,4 +260,66 @@ fn starts_that_are_given_slots_are_of_the_share_of_a_turn() {
     let mut tags = final_tags(&rig.completions());
     tags.sort_unstable();
     assert_eq!(tags, (0..128).collect::<Vec<u64>>());
+}
+
+/// What stands behind a turn's fill may be clears, but a turn that is to take nothing takes no clears either.
+#[test]
+fn a_turn_without_a_budget_gives_slots_away() {
+    let mut rig = Rig::new(Builder::default().engine_slots(1), RingSizes::new(1024));
+    for number in 0..300 {
+        rig.attach(number, Capabilities::ENGINE, StatusMode::Delivered);
+    }
+    rig.post(&starts(0..300));
+    rig.reactor.turn(64);
+    assert_eq!(rig.stage.take_calls(), started(0..1));
+    rig.stage.tell(0, ended(0x1008));
+    for _ in 0..3 {
+        rig.reactor.turn(0);
+    }
+    assert_eq!(rig.stage.take_calls(), started(1..2));
+}
+
+/// Starts that waited for the device end of the ones before them can all be issued at once, and were not accepted ahead.
+#[test]
+fn clears_come_in_whatever_has_put_starts_off() {
+    let mut rig = disks(501);
+    rig.stage.answer_at_once(500, Operation::Clear);
+    for number in 0..500 {
+        rig.stage.tell(number, DeviceEvent::Ended(status(DeviceStatus::CHANNEL_END)));
+    }
+    let mut ends = final_tags(&rig.batch(&starts(0..500)));
+    for _ in 0..3 {
+        rig.turns();
+    }
+    ends.extend(final_tags(&rig.completions()));
+    assert_eq!(ends.len(), 500);
+    rig.batch(&starts(0..500));
+    rig.turns();
+    rig.stage.take_calls();
+    for number in 0..500 {
+        rig.stage.tell(number, DeviceEvent::Secondary(status(DeviceStatus::DEVICE_END)));
+    }
+    // All are put off but the first ones.
+    rig.reactor.turn(64);
+    assert_eq!(rig.stage.take_calls().len(), MOST);
+    rig.batch(&[plain(Operation::Clear, 500, 1000)]);
+    assert_eq!(rig.stage.take_calls()[0], (500, Call::Clear));
+}
+
+/// Null devices beside disks.
+#[test]
+fn a_ring_of_both_sorts_has_no_more_issued_than_the_share_of_a_turn() {
+    let mut rig = disks(192);
+    let place = rig.ring;
+    for number in 200..264 {
+        let null = Box::new(fctl_dispatcher::device::null::Null);
+        rig.reactor.attach_subchannel(place, id(number), SubchannelOptions::new(number), null).unwrap();
+    }
+    let mut batch = starts(200..264);
+    batch.extend(starts(0..192));
+    rig.post(&batch);
+    for issued in [64, 128, 192, 256] {
+        rig.reactor.turn(64);
+        assert_eq!(rig.reactor.counters().issued, issued);
+    }
 }

@@ -204,16 +204,19 @@ impl Recovery<'_> {
                     }
                 }
                 (CLEAR, Phase::Clearing { turn, since }) if completion.cc == 0 => {
-                    self.times.push(since.elapsed().as_secs_f64() * 1e6);
+                    let counts = self.issued && go_on;
+                    if counts {
+                        self.times.push(since.elapsed().as_secs_f64() * 1e6);
+                    }
                     match &mut self.held {
-                        None => self.turns.push(f64::from(completion.turn.wrapping_sub(turn))),
-                        Some(held) if self.issued => {
+                        None if counts => self.turns.push(f64::from(completion.turn.wrapping_sub(turn))),
+                        Some(held) if counts => {
                             if let Some((turns, ends)) = held.turns(&completion).map_err(wrong)? {
                                 self.turns.push(turns);
                                 self.ends.push(ends);
                             }
                         }
-                        Some(_) => {}
+                        _ => {}
                     }
                     self.phase = Phase::Idle;
                 }

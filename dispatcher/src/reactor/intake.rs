@@ -24,8 +24,8 @@ const MOST_AT_HAND: u32 = 1024;
 /// A channel program with its parameters is seldom longer: Linux' driver for FBA needs 48 bytes and up.
 const PROGRAM_BYTES: usize = 128;
 
-/// So many starts of a ring may be accepted and not issued yet, where starts take their time. To accept is cheap beside issuing, and a clear must not wait for the
-/// starts before it to be issued.
+/// So many starts of a ring are accepted ahead of being issued, where starts take their time; those that wait for engine slots apart. To accept is cheap beside issuing,
+/// and a clear must not wait for the starts before it to be issued.
 const MOST_AHEAD: u32 = 256;
 
 /// What a descriptor's operand turned out to be.
@@ -54,7 +54,12 @@ impl Reactor {
                 // Not where starts are over as soon as they are taken: a look so far ahead ends at the slot that the guest writes next, and takes its line away
                 // (measured with null devices in batches of 32 across two CPUs: ×0.87).
                 let ahead = budget >= MOST_PER_RING_AND_TURN && ring.uses_engine;
-                let most = if ahead { MOST_AHEAD - waiting.min(MOST_AHEAD) } else { budget.min(MOST_PER_RING_AND_TURN) };
+                // Never less than a turn issues, whatever else has put starts off, so that clears still come in.
+                let most = if ahead {
+                    MOST_AHEAD - waiting.min(MOST_AHEAD - MOST_PER_RING_AND_TURN)
+                } else {
+                    budget.min(MOST_PER_RING_AND_TURN)
+                };
                 match self.take_from(place, most) {
                     Ok(any) => taken |= any,
                     Err(violation) => {
@@ -70,9 +75,6 @@ impl Reactor {
 
     #[inline]
     fn take_from(&mut self, place: u32, most: u32) -> Result<bool, Violation> {
-        if most == 0 {
-            return Ok(false);
-        }
         let Self { rings, guests, subchannels, queues, books, .. } = self;
         let Some(ring) = rings.get_mut(place) else { return Ok(false) };
         // One look at the ring for the whole turn: what is posted meanwhile is the next turn's.
@@ -122,8 +124,8 @@ fn take_batch(
     // nothing that was not promised.
     let mut free = ring.port.room(ring.owed + ready)?.saturating_sub(ring.owed);
     // Nothing can overtake anything here.
-    if ring.may_run_through && batch.looks_like_starts() && !queues.any_stop() {
-        run_through(place, batch, ready.min(free).min(MOST_PER_RING_AND_TURN.into()), ring, guest, subchannels, books)?;
+    if ring.may_run_through && !ring.uses_engine && batch.looks_like_starts() && !queues.any_stop() {
+        run_through(place, batch, ready.min(free), ring, guest, subchannels, books)?;
         free -= batch.read();
     }
     let mut completion_line = ring.port.completion_ahead(1);

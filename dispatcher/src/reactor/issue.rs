@@ -284,8 +284,8 @@ impl Reactor {
             } else if entry.capabilities.contains(Capabilities::ENGINE) && !queues.take_slot(index, entry, engine) {
                 // It stays start-pending in its subchannel: a halt or clear still reaches it.
             } else {
-                // Those with a slot count in any case: others of their ring may be given one behind this pass.
-                if SHARED || entry.slot.is_some() {
+                // Where slots are needed they count in any case: others of their ring may be given one behind this pass.
+                if SHARED || ring.uses_engine {
                     ring.may_issue = ring.may_issue.saturating_sub(1);
                 }
                 if !start(index, entry, memory, engine, events, timers, books) {

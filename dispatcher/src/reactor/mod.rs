@@ -42,8 +42,9 @@ use table::{Entry, Guest, Slab};
 use timers::Timers;
 use wait::{Next, Waiting};
 
-/// The most starts of one ring that a turn issues, and the most descriptors that it takes where starts run through. Where they wait for their devices it takes up to
-/// 256, so that a clear need not wait for the starts before it to be issued.
+/// The most starts of one ring that a turn issues. Of a ring whose devices do not use the engine it takes no more descriptors either. Of others it takes up to 256, less the
+/// starts that it accepted before and has not issued yet, but never less than 64, so that a clear need not wait for the starts before it to be issued. Of these, no more
+/// than 64 may be anything but starts that carry their ORB, do not ask for *accepted* and find nothing in their way.
 pub const MOST_PER_RING_AND_TURN: u32 = 64;
 
 /// The watch number of the control mailbox; rings have their own places.

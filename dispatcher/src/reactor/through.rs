@@ -10,13 +10,13 @@ use super::answers::{final_of, notifies};
 use super::books::Books;
 use super::ring::Ring;
 use super::table::{Entry, Guest, Slab};
-use crate::device::Capabilities;
 use fctl_ringabi::{Batch, DescriptorFlags, PlainStart, Violation};
 
 /// So many completions ahead their lines are asked for.
 const AHEAD: u64 = 8;
 
-/// Performs the starts at the head of a batch for which that can be done, `most` at most. Each needs one free slot of the completion ring.
+/// Performs the starts at the head of a batch for which that can be done, `most` at most. Each needs one free slot of the completion ring. No device of the ring uses
+/// the engine: what runs through is no part of what a turn may issue of such a ring, and their programs had better come from the guest's CPU first.
 #[inline(never)]
 pub(super) fn run_through(
     place: u32,
@@ -47,8 +47,7 @@ pub(super) fn run_through(
         let Some(start) = PlainStart::from_words(&words) else { break };
         let PlainStart { flags, subsystem, tag, posted, orb } = start;
         let Some(entry) = subchannels.get_mut(guest.place(subsystem)) else { break };
-        let elsewhere = entry.ring != place || entry.capabilities.contains(Capabilities::ENGINE);
-        if elsewhere || entry.ran_through == turn_number || flags.contains(DescriptorFlags::ACCEPTED) {
+        if entry.ring != place || entry.ran_through == turn_number || flags.contains(DescriptorFlags::ACCEPTED) {
             break;
         }
         let Some(scsw) = entry.subchannel.run_through(&orb, now, |orb| entry.device.start_at_once(orb)) else { break };

@@ -9,7 +9,8 @@
 //!   was closed ([`SubchannelDevice::files`](crate::device::SubchannelDevice::files)), and the lock must not last longer than the volume. Nor does it end sooner: a process that
 //!   is killed does not end before its buffered operations have.
 //! * Buffered operations, elsewhere: one open file carries both, since a file server may ask for the lock of the one that it is to write.
-//! * Direct operations: one open file carries them and the lock, since they outlive a process that is killed, and the lock with them. What is not aligned goes over another one.
+//! * Direct operations: one open file carries them and the lock, since they outlive a process that is killed, and the lock with them. What is not aligned goes over another one,
+//!   which no lock protects where a file server asks for that.
 
 mod error;
 mod lock;
@@ -44,7 +45,8 @@ pub enum Cache {
     #[default]
     Buffered,
     /// It does not (`O_DIRECT`) for each operation whose offset and whose pieces of guest memory are all aligned to what the file demands; an
-    /// operation that is not aligned so goes through the page cache. The kernel keeps the two views of the file coherent.
+    /// operation that is not aligned so goes through the page cache. The kernel keeps the two views of the file coherent. On NFS or SMB, what is not aligned goes without the
+    /// volume's lock, or is refused by the server.
     Direct,
 }
 

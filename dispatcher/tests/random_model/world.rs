@@ -218,9 +218,11 @@ impl World {
             }
         }
         ensure!(direct.is_empty(), "refused, but not taken: {direct:?}");
-        let most = u64::from(budget.min(MOST_PER_RING_AND_TURN));
+        // Of disks more are accepted than are issued; how many more is not what is compared here.
+        let least = u64::from(budget.min(MOST_PER_RING_AND_TURN));
+        let most = if budget < MOST_PER_RING_AND_TURN { least } else { 4 * least };
         ensure!(count <= most, "{count} were taken, {most} at most");
-        if let Some(next) = self.rings[ring].queue.front().filter(|_| count < most) {
+        if let Some(next) = self.rings[ring].queue.front().filter(|_| count < least) {
             // Only for want of room; what came unasked in this turn has used up some.
             let left = room.1.min(room.0 - i64::try_from(used_up).unwrap());
             ensure!(left < i64::try_from(next.charge()).unwrap(), "{next:?} was not taken, with room for {left}");

@@ -85,7 +85,7 @@ impl Files {
         true
     }
 
-    /// Gives up an owner's files. What no other owner has is unregistered, or will be when no operation of it is in flight.
+    /// Gives up an owner's files. What no other owner has is unregistered now, or if an operation of it is in flight the next time that files come or go.
     pub(super) fn remove(&mut self, ring: &IoUring, owner: u32, in_flight: impl Fn(RawFd) -> bool) {
         for file in self.owners.remove(&owner).unwrap_or_default() {
             self.remove_one(file);
