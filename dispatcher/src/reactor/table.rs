@@ -7,6 +7,9 @@ use crate::memory::Memory;
 use crate::subchannel::Subchannel;
 use fctl_ringabi::arch::SubsystemId;
 
+/// What of an entry comes first.
+const HOT_BYTES: usize = 128;
+
 /// In no table.
 pub(super) const NOWHERE: u32 = u32::MAX;
 
@@ -19,21 +22,26 @@ pub(super) mod queued {
     pub(crate) const UNDELIVERED: u8 = 16;
 }
 
-/// A subchannel with its device and its home.
+/// A subchannel with its device and its home. What a start needs that runs through comes first, and lies in two cache lines: with many subchannels these are not in the
+/// processor's cache (measured with 65,536 at random, four interleaved runs, against an entry of five lines or six in any order, all of them asked for: ×1.0 to ×1.65,
+/// median ×1.22).
+#[repr(C, align(64))]
 pub(super) struct Entry {
-    pub(super) subchannel: Subchannel,
     pub(super) device: Box<dyn SubchannelDevice>,
-    pub(super) slot: Option<SlotId>,
-    pub(super) capabilities: Capabilities,
-    pub(super) queued: u8,
-    pub(super) ring: u32,
-    pub(super) guest: u32,
-    pub(super) subsystem: SubsystemId,
     /// The number of the turn in which a start of it last [ran through](Subchannel::run_through).
     pub(super) ran_through: u64,
+    pub(super) ring: u32,
+    pub(super) guest: u32,
+    pub(super) slot: Option<SlotId>,
+    pub(super) subsystem: SubsystemId,
+    pub(super) capabilities: Capabilities,
+    pub(super) queued: u8,
     /// As it was attached, for a reset.
     pub(super) enabled: bool,
+    pub(super) subchannel: Subchannel,
 }
+
+const _: () = assert!(core::mem::offset_of!(Entry, subchannel) + Subchannel::HOT_BYTES <= HOT_BYTES);
 
 /// A guest: its memory and its own subchannel numbers.
 pub(super) struct Guest {
@@ -121,11 +129,11 @@ impl<T> Slab<T> {
         self.places.get_mut(place as usize)?.as_mut()
     }
 
-    /// Says that this place will be looked at soon.
+    /// Says that the beginning of this place will be looked at soon.
     #[inline]
     pub(super) fn anticipate(&self, place: u32) {
         if let Some(place) = self.places.get(place as usize) {
-            crate::prefetch::lines(core::ptr::from_ref(place).cast(), size_of_val(place));
+            crate::prefetch::lines(core::ptr::from_ref(place).cast(), HOT_BYTES);
         }
     }
 

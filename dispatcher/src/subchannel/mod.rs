@@ -94,7 +94,7 @@ const DEFERRED_CC: u32 = 0x0300_0000;
 /// LPUM of what went over the one path that there is.
 const THE_PATH: u8 = 0x80;
 
-/// One subchannel's state. What a start needs comes first, so that it lies in two cache lines.
+/// One subchannel's state. What a start needs comes first, so that it lies in few cache lines.
 #[derive(Clone, Debug)]
 #[repr(C)]
 pub struct Subchannel {
@@ -135,6 +135,9 @@ pub struct Subchannel {
 }
 
 impl Subchannel {
+    /// What of it a start needs that [runs through](Self::run_through).
+    pub const HOT_BYTES: usize = core::mem::offset_of!(Self, start);
+
     /// An idle subchannel with this device number, enabled or not.
     pub fn new(devno: u16, enabled: bool, mode: StatusMode) -> Self {
         let mut schib = Schib::initial(devno);
