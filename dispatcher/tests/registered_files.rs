@@ -832,9 +832,22 @@ fn volumes_that_come_and_go_while_a_reactor_is_misplaced_are_right_when_it_is_at
     }
 }
 
+/// Whether so many reactors can be there at once: their memory is locked, and the user may have little of that.
+fn can_be(count: usize, test: &str) -> bool {
+    let made: Result<Vec<_>, _> = (0..count).map(|_| Builder::default().build()).collect();
+    if let Err(error) = &made {
+        println!("{test}: not run, for it needs {count} reactors at once: {error}");
+    }
+    made.is_ok()
+}
+
 #[test]
 fn a_reactor_that_is_dropped_on_another_thread_gives_its_volume_back_and_does_nothing_to_others() {
     let _alone = alone();
+    // The io_urings of those that are dropped elsewhere stay until this thread ends.
+    if !can_be(36, "a_reactor_that_is_dropped_on_another_thread_gives_its_volume_back_and_does_nothing_to_others") {
+        return;
+    }
     let mut neighbour = Set::new(99, Cache::Buffered);
     // More often than a thread can have io_urings registered.
     for owner in 0..30 {
@@ -884,6 +897,9 @@ fn a_reactor_that_is_dropped_on_another_thread_gives_its_volume_back_and_does_no
 #[test]
 fn one_thread_turns_more_reactors_than_it_can_have_registered() {
     let _alone = alone();
+    if !can_be(24, "one_thread_turns_more_reactors_than_it_can_have_registered") {
+        return;
+    }
     let new = |owner| {
         let (reactor, _) = Builder::default().engine_slots(8).build().unwrap();
         Set::of(Dispatcher::Turned(Box::new(reactor)), owner, Cache::Buffered)
