@@ -19,7 +19,11 @@ const AHEAD: usize = 256;
 
 /// Subchannels 0 to `count` with devices that need the engine, and slots for all of them.
 fn disks(count: u16) -> Rig {
-    let mut rig = Rig::new(Builder::default().engine_slots(1024), RingSizes::new(1024));
+    disks_with_slots(1024, count)
+}
+
+fn disks_with_slots(slots: u16, count: u16) -> Rig {
+    let mut rig = Rig::new(Builder::default().engine_slots(slots), RingSizes::new(1024));
     for number in 0..count {
         rig.attach(number, Capabilities::ENGINE, StatusMode::Delivered);
     }
@@ -243,10 +247,7 @@ fn a_small_budget_takes_no_more_than_it_says() {
 /// Also if they waited for engine slots, and many become free at once.
 #[test]
 fn starts_that_are_given_slots_are_of_the_share_of_a_turn() {
-    let mut rig = Rig::new(Builder::default().engine_slots(128), RingSizes::new(1024));
-    for number in 0..200 {
-        rig.attach(number, Capabilities::ENGINE, StatusMode::Delivered);
-    }
+    let mut rig = disks_with_slots(128, 200);
     rig.batch(&starts(0..200));
     rig.turns();
     assert_eq!(rig.stage.take_calls(), started(0..128));
@@ -265,10 +266,7 @@ fn starts_that_are_given_slots_are_of_the_share_of_a_turn() {
 /// What stands behind a turn's fill may be clears, but a turn that is to take nothing takes no clears either.
 #[test]
 fn a_turn_without_a_budget_gives_slots_away() {
-    let mut rig = Rig::new(Builder::default().engine_slots(1), RingSizes::new(1024));
-    for number in 0..300 {
-        rig.attach(number, Capabilities::ENGINE, StatusMode::Delivered);
-    }
+    let mut rig = disks_with_slots(1, 300);
     rig.post(&starts(0..300));
     rig.reactor.turn(64);
     assert_eq!(rig.stage.take_calls(), started(0..1));

@@ -38,6 +38,7 @@ const DELAY: Duration = Duration::from_secs(5);
 /// Tags of the delayed one, above those of the busy ones, which are their numbers.
 const START: u64 = 1 << 32;
 const CLEAR: u64 = 2 << 32;
+
 /// Where the delayed subchannel is at home.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Home {

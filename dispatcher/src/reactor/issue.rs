@@ -280,7 +280,8 @@ impl Reactor {
                 Station { index, entry, ring, memory, engine, events, timers, queues, books }.perform(mark);
             } else if SHARED && ring.may_issue == 0 {
                 ring.put_off += 1;
-                queues.put_off(index, entry);
+                // Where the next pass finds it, before what comes in meanwhile.
+                queues.enqueue_start(index, entry);
             } else if entry.capabilities.contains(Capabilities::ENGINE) && !queues.take_slot(index, entry, engine) {
                 // It stays start-pending in its subchannel: a halt or clear still reaches it.
             } else {

@@ -107,13 +107,6 @@ impl Queues {
         }
     }
 
-    /// A start for which its ring has no share of this turn left stays where the next pass finds it, before what comes in meanwhile.
-    #[inline(never)]
-    pub(super) fn put_off(&mut self, index: u32, entry: &mut Entry) {
-        entry.queued |= queued::START;
-        self.starts.next.push(index);
-    }
-
     /// True if the subchannel has an engine slot now; else it waits for one, behind those who wait already.
     #[inline]
     pub(super) fn take_slot(&mut self, index: u32, entry: &mut Entry, engine: &mut UringEngine) -> bool {
